@@ -1,10 +1,335 @@
-"""The command line."""
+"""The command line: parse, call, print. Nothing heavy is imported before the options are known to be right."""
+
+import logging
+import math
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from handkit import __version__
+from handkit.demo.options import EXPORT_FORMATS, ROTATIONS, DemoOptions
+from handkit.errors import HandkitError
+
+if TYPE_CHECKING:
+    from handkit.demo.run import DemoResult
+
+app = typer.Typer(
+    name="handkit",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh, camera and pictures of them.
+
+INPUT is an image, a video, a folder, a quoted glob, webcam:0, or 3D joints (.npy or .json, [T, 21, 3], metres).
+Without any, a short built-in clip is made, run, and compared with its known truth.
+
+[bold]Examples[/bold]
+
+    handkit demo
+    handkit demo video.mp4 photos/ --out hands
+    handkit demo video.mp4 --start 2 --end 10 --view side --export glb
+    handkit demo photo.jpg --focal 1200 --json
+"""
+
+
+class Hands(str, Enum):
+    LEFT = "left"
+    RIGHT = "right"
+    BOTH = "both"
+
+
+class View(str, Enum):
+    FRONT = "front"
+    SIDE = "side"
+
+
+class Device(str, Enum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Rotation(str, Enum):
+    R0, R90, R180, R270 = (str(angle) for angle in ROTATIONS)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"handkit {__version__}")
+        raise typer.Exit
+
+
+def _parse_K(text: str | None) -> str | None:
+    if text is not None:
+        _intrinsics(text)
+    return text
+
+
+def _intrinsics(text: str) -> tuple[float, float, float, float]:
+    try:
+        fx, fy, cx, cy = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not fx,fy,cx,cy: four numbers in pixels") from None
+    if not (all(map(math.isfinite, (fx, fy, cx, cy))) and fx > 0 and fy > 0):
+        raise typer.BadParameter(f"{text!r}: fx and fy must be above 0")
+    return fx, fy, cx, cy
+
+
+def _parse_export(text: str | None) -> str | None:
+    if text is not None:
+        _formats(text)
+    return text
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    unknown = [name for name in formats if name not in EXPORT_FORMATS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(map(repr, unknown))}: choose among {', '.join(EXPORT_FORMATS)}")
+    return formats
+
+
+def _positive(value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"{value:g} is not above 0")
+    return value
 
 
 @app.callback()
-def main() -> None:
-    """3D hands from images and video."""
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """3D hands from images and video.
+
+    [bold]Example[/bold]
+
+        handkit demo video.mp4 --out hands
+    """
+
+
+_INPUT = "Which hands"
+_CAMERA = "Camera"
+_FIT = "Hand and fit"
+_OUTPUT = "Output"
+_RUN = "Run"
+
+
+@app.command(help=_DEMO_HELP)
+def demo(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False, help="What to read; see above.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")] = Path("handkit_out"),
+    max_hands: Annotated[int, typer.Option(min=1, max=20, help="Hands per image.", rich_help_panel=_INPUT)] = 2,
+    hands: Annotated[
+        Hands, typer.Option(help="Keep these; joints files: their side.", rich_help_panel=_INPUT)
+    ] = Hands.BOTH,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="How sure the detector must be.", rich_help_panel=_INPUT)
+    ] = 0.5,
+    start: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", rich_help_panel=_INPUT, help="First time read of a video.")
+    ] = 0.0,
+    end: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", callback=_positive, rich_help_panel=_INPUT, help="Time to stop at."),
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Read every n-th frame.", rich_help_panel=_INPUT)] = 1,
+    rotate: Annotated[
+        Rotation, typer.Option(help="Turn inputs clockwise, degrees.", rich_help_panel=_INPUT)
+    ] = Rotation.R0,
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            callback=_positive,
+            rich_help_panel=_INPUT,
+            help="Length of webcam recording; else Ctrl-C ends it.",
+        ),
+    ] = None,
+    bbox: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            rich_help_panel=_INPUT,
+            help="Boxes to look in, JSON: frankmocap's, or {image: [[x, y, w, h, side?]]}.",
+        ),
+    ] = None,
+    keypoints: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            rich_help_panel=_INPUT,
+            help="2D keypoints in place of the detector: OpenPose JSON or .npy.",
+        ),
+    ] = None,
+    K: Annotated[
+        str | None,
+        typer.Option(
+            "--K",
+            metavar="fx,fy,cx,cy",
+            callback=_parse_K,
+            rich_help_panel=_CAMERA,
+            help="Intrinsics in pixels, for all inputs.",
+        ),
+    ] = None,
+    focal: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PX", callback=_positive, rich_help_panel=_CAMERA, help="Focal length in pixels, for all inputs."
+        ),
+    ] = None,
+    camera: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            rich_help_panel=_CAMERA,
+            help="JSON with K, for all images or by image name; or a folder of <image>.json.",
+        ),
+    ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="STRENGTH",
+            rich_help_panel=_FIT,
+            help="Smoothing over time: 1 keeps motion, 0 is none.",
+            show_default="1",
+        ),
+    ] = None,
+    hand_model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            rich_help_panel=_FIT,
+            help='"open", "mano" (looked for in ./weights, HANDKIT_MANO) or a file.',
+        ),
+    ] = "open",
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", rich_help_panel=_OUTPUT, help="Draw the hands over the input.")
+    ] = True,
+    view: Annotated[
+        View, typer.Option(rich_help_panel=_OUTPUT, help="side: the hands from the side beside the overlay.")
+    ] = View.FRONT,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            metavar="obj,ply,glb,json",
+            callback=_parse_export,
+            rich_help_panel=_OUTPUT,
+            help="Files for other programs.",
+        ),
+    ] = None,
+    vertices: Annotated[
+        bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
+    ] = False,
+    device: Annotated[Device, typer.Option(rich_help_panel=_RUN, help="Where the fit runs.")] = Device.AUTO,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_RUN, help="Of the built-in clip.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Do again what is done.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+) -> None:
+    if end is not None and end <= start:
+        raise typer.BadParameter(f"--end {end:g} is not after --start {start:g}")
+    cameras = [name for name, value in (("--K", K), ("--focal", focal), ("--camera", camera)) if value is not None]
+    if len(cameras) > 1:
+        raise typer.BadParameter(f"{' and '.join(cameras)} exclude each other")
+    if bbox is not None and keypoints is not None:
+        raise typer.BadParameter("--bbox and --keypoints exclude each other")
+    options = DemoOptions(
+        max_hands=max_hands,
+        hands=hands.value,
+        min_score=min_score,
+        start=start,
+        end=end,
+        stride=stride,
+        rotate=int(rotate.value),
+        duration=duration,
+        bbox=bbox,
+        keypoints=keypoints,
+        K=_intrinsics(K) if K else None,
+        focal=focal,
+        camera=camera,
+        smooth=smooth,
+        hand_model=hand_model,
+        overlay=overlay,
+        side_view=view is View.SIDE,
+        export=_formats(export) if export else (),
+        vertices=vertices,
+        device=device.value,
+        seed=seed,
+    )
+    _run_demo(inputs or [], out, options, as_json=as_json, quiet=quiet, force=force, debug=debug)
+
+
+def _run_demo(
+    inputs: list[str], out: Path, options: DemoOptions, *, as_json: bool, quiet: bool, force: bool, debug: bool
+) -> None:
+    _log_to_stderr(quiet=quiet, debug=debug)
+    try:
+        from handkit.demo.run import run_demo
+
+        result = run_demo(
+            inputs,
+            out,
+            options,
+            force=force,
+            show_progress=not quiet and sys.stderr.isatty(),
+            on_error=_say,
+            debug=debug,
+        )
+    except HandkitError as error:
+        if debug:
+            raise
+        _say(error)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted before any input was read", err=True)
+        raise typer.Exit(130) from None
+    _show(result, out, as_json=as_json)
+    raise typer.Exit(result.exit_code)
+
+
+def _show(result: "DemoResult", out: Path, *, as_json: bool) -> None:
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps(result.summary, option=orjson.OPT_INDENT_2).decode())
+        return
+    from handkit.demo.report import print_report
+
+    print_report(result)
+
+
+def _say(error: HandkitError) -> None:
+    """The two lines that every error is told in."""
+    typer.echo(f"error: {error.what}\ntry: {error.fix}", err=True)
+
+
+def _log_to_stderr(*, quiet: bool, debug: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("handkit")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if debug else logging.WARNING)
+
+
+class _LowerCase(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = record.levelname.lower()
+        return super().format(record)

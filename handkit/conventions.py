@@ -6,9 +6,14 @@ that source's array, which of our joints it holds: `theirs[i] = ours[ORDER[i]]`.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, "Tensor")
 
 FINGERS: Final = ("thumb", "index", "middle", "ring", "little")
 
@@ -40,6 +45,8 @@ JOINT_ORDERS: Final[dict[str, tuple[int, ...]]] = {
     # wrist, index, middle, little, ring, thumb, then the tips thumb to little
     "mano": (0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3, 4, 8, 12, 16, 20),
     "ho3d": (0, 5, 6, 7, 9, 10, 11, 17, 18, 19, 13, 14, 15, 1, 2, 3, 4, 8, 12, 16, 20),
+    # S2HAND's own "ManoId": wrist, index, middle, little, ring, thumb, each base to tip
+    "s2hand": (0, 5, 6, 7, 8, 9, 10, 11, 12, 17, 18, 19, 20, 13, 14, 15, 16, 1, 2, 3, 4),
     # palm centre (not the wrist), little, ring, middle, index, thumb, each base to tip
     "stb": (0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8, 1, 2, 3, 4),
     # wrist, then thumb to little, each tip to base
@@ -78,7 +85,7 @@ def order_indices(source: str, target: str) -> tuple[int, ...]:
     return tuple(position[joint] for joint in JOINT_ORDERS[target])
 
 
-def reorder_joints(joints: np.ndarray, source: str, target: str = "ours") -> np.ndarray:
+def reorder_joints(joints: Array, source: str, target: str = "ours") -> Array:
     """Joints [..., 21, C] from one source's order to another's; numpy arrays and tensors alike."""
     return joints[..., list(order_indices(source, target)), :]
 

@@ -1,0 +1,5 @@
+"""Keypoints, or 3D joints, to the parametric hand."""
+
+from handkit.fit.fitting import FitWeights, HandParameters, fit_images, fit_joints, fit_track, resolve_hand, track_ready
+
+__all__ = ["FitWeights", "HandParameters", "fit_images", "fit_joints", "fit_track", "resolve_hand", "track_ready"]

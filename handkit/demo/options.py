@@ -1,0 +1,72 @@
+"""What a `demo` run was asked for; light enough to import before anything is computed."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from handkit import __version__
+
+EXPORT_FORMATS: Final = ("obj", "ply", "glb", "json")
+ROTATIONS: Final = (0, 90, 180, 270)
+
+# They change neither what is computed nor what is written.
+_NOT_RESULTS: Final = ("device",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Options of one run, the same for all its inputs.
+
+    start, end: seconds of a video. stride: every n-th frame. rotate: degrees clockwise before anything else; cameras,
+    boxes and keypoints given by the user are those of the turned image. K: fx, fy, cx, cy in pixels. duration: seconds
+    of webcam. smooth: strength of the temporal term, None for the fit's default.
+    """
+
+    max_hands: int = 2
+    hands: str = "both"
+    min_score: float = 0.5
+    start: float = 0.0
+    end: float | None = None
+    stride: int = 1
+    rotate: int = 0
+    duration: float | None = None
+    bbox: Path | None = None
+    keypoints: Path | None = None
+    K: tuple[float, float, float, float] | None = None
+    focal: float | None = None
+    camera: Path | None = None
+    smooth: float | None = None
+    hand_model: str = "open"
+    overlay: bool = True
+    side_view: bool = False
+    export: tuple[str, ...] = ()
+    vertices: bool = False
+    device: str = "auto"
+    seed: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for `summary.json`."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+    def fingerprint(self) -> str:
+        """Changes whenever results could: options, the files they name, handkit's version."""
+        asked = {key: value for key, value in self.to_json().items() if key not in _NOT_RESULTS}
+        named = [self.bbox, self.keypoints, self.camera, Path(self.hand_model)]
+        stamps = [stamp for path in named if path is not None for stamp in _stamps(path)]
+        text = json.dumps([__version__, asked, stamps], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def stamp_of(path: Path) -> list[int]:
+    """[size, mtime in ns]: enough to see that a file was replaced."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _stamps(path: Path) -> Iterable[list[int]]:
+    if path.is_dir():
+        return [stamp_of(file) for file in sorted(path.iterdir()) if file.is_file()]
+    return [stamp_of(path)] if path.is_file() else []

@@ -1,0 +1,86 @@
+"""The result of a run for people: a table, what was written, and what to do next."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from rich.console import Console
+from rich.table import Table
+
+from handkit.demo.inputs import OVERLAY_FOLDER, OVERLAY_VIDEO
+from handkit.demo.run import DemoResult
+from handkit.demo.summary import InputRecord
+
+_PLAIN_WIDTH = 120
+
+
+def print_report(result: DemoResult) -> None:
+    """Print to stdout."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    if result.records:
+        console.print(_table(result.records))
+    if result.clip_score is not None:
+        score = result.clip_score
+        console.print(
+            f"against the clip's truth: PA-MPJPE {score.pa_mpjpe_mm:.2f} mm, 2D error {score.error_2d_px:.2f} px, "
+            f"found in {score.detection_rate:.0%} of frames, acceleration {score.acceleration_mm_per_frame2:.2f} "
+            f"mm/frame^2 (true {score.true_acceleration_mm_per_frame2:.2f})"
+        )
+    console.print(f"wrote {result.out}/summary.json, and for each name above hands.npz{_pictures(result)}")
+    if result.interrupted:
+        console.print("interrupted: the same command again goes on from here")
+    elif next_step := _next_step(result):
+        console.print(f"next: {next_step}")
+
+
+def _table(records: Sequence[InputRecord]) -> Table:
+    """A row per result; failures without one are named by their input."""
+    groups: dict[str, list[InputRecord]] = {}
+    for record in records:
+        groups.setdefault(record.output or record.input, []).append(record)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("name", overflow="fold")
+    table.add_column("status", overflow="fold")
+    for title in ("inputs", "frames", "hands", "seconds"):
+        table.add_column(title, justify="right")
+    table.add_column("camera", overflow="fold")
+    for output, group in groups.items():
+        name = PurePosixPath(output).parent.as_posix() if group[0].output else output
+        sources = dict.fromkeys(record.camera_source for record in group if record.camera_source)
+        table.add_row(
+            name,
+            _status(group),
+            str(len(group)),
+            str(sum(record.frames for record in group)),
+            str(sum(record.hands for record in group)),
+            f"{sum(record.seconds for record in group):.1f}",
+            ", ".join(sources) or "-",
+        )
+    return table
+
+
+def _status(group: Sequence[InputRecord]) -> str:
+    names = [f"{record.status} before" if record.skipped else record.status for record in group]
+    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    return next(iter(counts)) if len(group) == 1 else ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _pictures(result: DemoResult) -> str:
+    if not result.summary["options"]["overlay"]:
+        return ""
+    kinds = {record.kind for record in result.records}
+    names = [OVERLAY_VIDEO] if kinds & {"video", "webcam"} else []
+    names += [f"{OVERLAY_FOLDER}/"] if "image" in kinds else []
+    return f", {', '.join(names)}" if names else ""
+
+
+def _next_step(result: DemoResult) -> str | None:
+    done = [record for record in result.records if record.output and record.hands]
+    if not done:
+        return "handkit demo, which makes a clip with a hand in it" if result.clip_score is None else None
+    if result.clip_score is not None:
+        return "handkit demo YOUR_VIDEO.mp4 --out hands"
+    if "glb" not in result.summary["options"]["export"]:
+        return f"handkit demo {done[0].input} --out {result.out} --export glb, for Blender and three.js"
+    return f"open {result.out}/{PurePosixPath(done[0].output or '').parent}"

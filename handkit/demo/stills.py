@@ -1,0 +1,166 @@
+"""The still images of one folder: found one by one, fitted in batches, kept together in one hands.npz."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from handkit.demo.camera import Camera
+from handkit.demo.drawing import Stage, draw_hands
+from handkit.demo.hands import Sighting, fit_stills, is_fittable, join_rows
+from handkit.demo.inputs import OVERLAY_FOLDER, Unit
+from handkit.demo.options import stamp_of
+from handkit.demo.results import HANDS, read_hands, write_hands, write_meshes
+from handkit.demo.summary import InputRecord, Settled, failed, read_marker, write_marker
+from handkit.demo.tools import Tools
+from handkit.export.predictions import Predictions
+from handkit.images import RgbImage, image_focal_px, read_image, write_image
+
+# A batch is fitted when it has this many images or pixels: as fast as larger ones, and little memory.
+_BATCH_IMAGES = 64
+_BATCH_BYTES = 300_000_000
+# What is done is written down this often, so that an interruption loses little.
+_SAVE_EVERY_S = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """An image that was read, and the hands seen in it."""
+
+    path: Path
+    image: RgbImage
+    camera: Camera
+    sightings: list[Sighting]
+    seconds: float
+
+
+class StillsJob:
+    """One folder's images; what an earlier run settled is kept, and what is done survives an interruption."""
+
+    def __init__(self, unit: Unit, tools: Tools) -> None:
+        self._unit, self._tools = unit, tools
+        self._folder = tools.out / unit.name
+        self._fingerprint = tools.options.fingerprint()
+        self._settled: dict[Path, Settled] = {}
+        self._rows: list[Predictions] = []
+        self._saved_at = time.monotonic()
+
+    def run(self) -> list[InputRecord]:
+        """A record per image, in the order of the unit."""
+        real = {path: path.resolve() for path in self._unit.paths}
+        self._keep_earlier(set(real.values()) if self._tools.force else set())
+        todo = [path for path in self._unit.paths if real[path] not in self._settled]
+        if todo:
+            try:
+                for batch in self._batches(self._look_at_all(todo)):
+                    self._finish(batch)
+            finally:
+                self._save()
+        return [replace(self._settled[real[path]].record, input=str(path)) for path in self._unit.paths]
+
+    def _keep_earlier(self, again: set[Path]) -> None:
+        """Images of this folder done before, named now or not, stay in its hands.npz as long as they are unchanged."""
+        settled = {path: s for path, s in read_marker(self._folder, self._fingerprint).items() if path not in again}
+        rows = read_hands(self._folder) if settled else None
+        if rows is not None:
+            self._settled = settled
+            names = {path.name for path in settled}
+            self._rows.append(rows.rows(np.array([str(name) in names for name in rows.image], bool)))
+
+    def _look_at_all(self, paths: Sequence[Path]) -> Iterator[_Looked]:
+        for path in self._tools.progress(paths, self._unit.name, len(paths)):
+            started = time.monotonic()
+            with self._tools.catching(str(path)) as caught:
+                yield self._look_at(path, started)
+            if caught.error is not None:
+                self._settle(path, failed(path, "image", caught.error, time.monotonic() - started))
+
+    def _look_at(self, path: Path, started: float) -> _Looked:
+        options = self._tools.options
+        image = np.ascontiguousarray(np.rot90(read_image(path), -options.rotate // 90))
+        size = (image.shape[1], image.shape[0])
+        camera = self._tools.cameras.choose(path, size, image_focal_px(path))
+        found = self._tools.sources.for_stills().find(image, self._unit.paths.index(path), path)
+        wanted = [hand for hand in found if options.hands in ("both", "right" if hand.is_right else "left")]
+        fittable = [hand for hand in wanted if is_fittable(hand)][: options.max_hands]
+        sightings = [Sighting(hand, path.name, size, camera.K, track_id=i) for i, hand in enumerate(fittable)]
+        return _Looked(path, image, camera, sightings, time.monotonic() - started)
+
+    def _batches(self, looked: Iterator[_Looked]) -> Iterator[list[_Looked]]:
+        batch: list[_Looked] = []
+        for item in looked:
+            batch.append(item)
+            if len(batch) >= _BATCH_IMAGES or sum(one.image.nbytes for one in batch) >= _BATCH_BYTES:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _finish(self, batch: list[_Looked]) -> None:
+        """Fit, draw and export a batch; afterwards its images are done."""
+        tools = self._tools
+        started = time.monotonic()
+        sightings = [sighting for item in batch for sighting in item.sightings]
+        if sightings:
+            rows = fit_stills(sightings, tools.hands, tools.sources.for_stills().landmarks)
+            self._rows.append(rows)
+        first = 0
+        for item in batch:
+            chosen = np.arange(first, first + len(item.sightings))
+            first += len(chosen)
+            if tools.options.overlay:
+                self._draw(item, rows.rows(chosen) if len(chosen) else join_rows([]))
+        if sightings:
+            write_meshes(self._folder, rows, tools.hands, tools.options.export)
+        shared = (time.monotonic() - started) / len(batch)
+        for item in batch:
+            self._settle(item.path, self._record(item, shared))
+        if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
+            self._save()
+
+    def _draw(self, item: _Looked, rows: Predictions) -> None:
+        hands = self._tools.hands
+        vertices = hands.vertices(rows, range(len(rows)))
+        stage = Stage() if self._tools.options.side_view else None
+        name = item.path.name
+        # Always JPEG: inputs may be of a kind that cannot be written.
+        name += "" if item.path.suffix.lower() in (".jpg", ".jpeg") else ".jpg"
+        write_image(self._folder / OVERLAY_FOLDER / name, draw_hands(item.image, rows, vertices, hands, stage))
+
+    def _record(self, item: _Looked, shared_s: float) -> InputRecord:
+        return InputRecord(
+            input=str(item.path),
+            kind="image",
+            status="done" if item.sightings else "no hand",
+            seconds=round(item.seconds + shared_s, 3),
+            frames=1,
+            hands=len(item.sightings),
+            camera_source=item.camera.source,
+            output=f"{self._unit.name}/{HANDS}",
+        )
+
+    def _settle(self, path: Path, record: InputRecord) -> None:
+        real = path.resolve()
+        self._settled[real] = Settled(real, record, stamp_of(path) if path.exists() else [])
+
+    def _save(self) -> None:
+        """Rows and records of all that is done; images still to come are simply absent."""
+        settled = [self._settled[path] for path in sorted(self._settled)]
+        if not settled:
+            return
+        rows = join_rows(self._rows)
+        order = {entry.path.name: i for i, entry in enumerate(settled)}
+        rows = replace(rows, frame=[order[str(name)] for name in rows.image])
+        rows = rows.rows(np.lexsort((rows.track_id, rows.frame)))
+        records = [entry.record for entry in settled]
+        method = self._tools.method
+        write_hands(self._folder, rows, records, self._tools.hands, self._tools.options, method)
+        write_marker(self._folder, self._fingerprint, settled)
+        self._saved_at = time.monotonic()
+
+
+def process_stills(unit: Unit, tools: Tools) -> list[InputRecord]:
+    """Do the images of one folder."""
+    return StillsJob(unit, tools).run()

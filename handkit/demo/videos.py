@@ -1,0 +1,158 @@
+"""One video: found frame by frame and followed, fitted track by track, then read again to be drawn on.
+
+Between the two readings only keypoints are kept, so memory does not grow with the pictures.
+"""
+
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from handkit.demo.ahead import ahead
+from handkit.demo.camera import Camera
+from handkit.demo.drawing import write_overlay_video
+from handkit.demo.hands import Sighting, fit_over_time, is_fittable, join_rows
+from handkit.demo.inputs import OVERLAY_VIDEO, RECORDING, WEBCAM_PREFIX, Unit
+from handkit.demo.options import stamp_of
+from handkit.demo.results import HANDS, write_hands, write_track_meshes
+from handkit.demo.summary import InputRecord, Settled, read_marker, write_marker
+from handkit.demo.tools import Tools
+from handkit.detect.track import Tracker
+from handkit.errors import HandkitError
+from handkit.export.predictions import Predictions
+from handkit.video import VideoReader, VideoWriter, WebcamReader
+
+# A hand seen in fewer frames is more likely a false alarm.
+_MIN_TRACK_FRAMES = 3
+# Two frames of broken files may claim one time.
+_MIN_STEP_S = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """What the first reading found: the sightings of each track, in order of time, and how many frames there were."""
+
+    tracks: list[list[Sighting]]
+    landmarks: str
+    frames: int
+
+
+def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> InputRecord:
+    """Do one video file; `camera` overrides the choice. Raises HandkitError when nothing of it can be read."""
+    (path,) = unit.paths
+    folder = tools.out / unit.name
+    fingerprint = tools.options.fingerprint()
+    earlier = None if tools.force else read_marker(folder, fingerprint).get(path.resolve())
+    if earlier is not None:
+        return replace(earlier.record, input=str(path))
+    started = time.monotonic()
+    options = tools.options
+    reader = VideoReader(path, start_s=options.start, end_s=options.end, stride=options.stride, rotate=options.rotate)
+    stamp = stamp_of(path)
+    camera = camera or tools.cameras.choose(path, reader.size)
+    followed = _follow(unit, reader, camera, tools)
+    damage = reader.damaged
+    rows = _fit(followed, tools)
+    if options.overlay:
+        frames = tools.progress(reader, f"{unit.name}: drawing", reader.frame_count)
+        fps = reader.fps / options.stride
+        write_overlay_video(folder / OVERLAY_VIDEO, frames, rows, tools.hands, side_by_side=options.side_view, fps=fps)
+    write_track_meshes(folder, rows, tools.hands, options.export)
+    record = InputRecord(
+        input=str(path),
+        kind=unit.kind,
+        status="damaged" if damage else "done" if len(rows) else "no hand",
+        why=damage,
+        fix="the frames that could be read are done; copy the file again for the rest" if damage else None,
+        seconds=round(time.monotonic() - started, 3),
+        frames=followed.frames,
+        hands=len(rows),
+        tracks=len(followed.tracks),
+        camera_source=camera.source,
+        output=f"{unit.name}/{HANDS}",
+    )
+    if record.why and record.fix:
+        tools.on_error(HandkitError(record.why, record.fix))
+    write_hands(folder, rows, [record], tools.hands, options, tools.method)
+    write_marker(folder, fingerprint, [Settled(path.resolve(), record, stamp)])
+    return record
+
+
+def process_webcam(unit: Unit, tools: Tools) -> InputRecord:
+    """Record a webcam, then do the recording like any video; it stays beside the result."""
+    folder = tools.out / unit.name
+    recording = folder / RECORDING
+    if recording.exists() and not tools.force:
+        raise HandkitError(f"{recording} holds an earlier recording", "choose another --out, or replace it by --force")
+    number = int(str(unit.paths[0]).removeprefix(WEBCAM_PREFIX))
+    options = tools.options
+    webcam = WebcamReader(number, duration_s=options.duration, rotate=options.rotate)
+    with closing(webcam), VideoWriter(recording, fps=webcam.fps) as writer:
+        try:
+            for frame in tools.progress(webcam, f"{unit.name}: recording, Ctrl-C ends", webcam.frame_count):
+                writer.write(frame.image, frame.time_s)
+        except KeyboardInterrupt:
+            # The way to end a recording without --duration; a second one ends the run.
+            if not writer.frames_written:
+                raise
+    again = replace(tools, options=replace(options, rotate=0), force=True)
+    record = process_video(Unit("video", unit.name, (recording,)), again)
+    return replace(record, input=str(unit.paths[0]), kind="webcam")
+
+
+def _follow(unit: Unit, reader: VideoReader, camera: Camera, tools: Tools) -> _Followed:
+    """The first reading: hands of every frame, and whose they are."""
+    options = tools.options
+    path = reader.path
+    tracker = Tracker(max_hands=options.max_hands if options.hands == "both" else None)
+    seen: dict[int, list[Sighting]] = {}
+    frames, time_s = 0, -1.0
+    with tools.sources.for_video(path) as source:
+        for frame in ahead(tools.progress(reader, f"{unit.name}: finding hands", reader.frame_count)):
+            frames += 1
+            time_s = max(frame.time_s, time_s + _MIN_STEP_S)
+            found = [hand for hand in source.find(frame.image, frame.index) if is_fittable(hand)]
+            for hand, track_id in zip(found, tracker.update(time_s, found), strict=True):
+                if track_id is not None:
+                    sighting = Sighting(hand, path.name, reader.size, camera.K, frame.index, time_s)
+                    seen.setdefault(track_id, []).append(sighting)
+        landmarks = source.landmarks
+    if not frames:
+        raise HandkitError(f"{path}: no frame from {options.start:g} s on", "check --start and --end")
+    sides = {track_id: summary.is_right for track_id, summary in tracker.summaries().items()}
+    kept = {
+        track_id: sightings
+        for track_id, sightings in seen.items()
+        if len(sightings) >= min(_MIN_TRACK_FRAMES, frames)
+        and options.hands in ("both", "right" if sides[track_id] else "left")
+    }
+    limited = _at_most(options.max_hands, kept)
+    tracks = [
+        [
+            replace(s, track_id=number, detection=replace(s.detection, is_right=sides[track_id]))
+            for s in limited[track_id]
+        ]
+        for number, track_id in enumerate(sorted(limited))
+    ]
+    return _Followed(tracks, landmarks, frames)
+
+
+def _at_most(max_hands: int, tracks: dict[int, list[Sighting]]) -> dict[int, list[Sighting]]:
+    """At most so many hands in any frame: the tracks seen longest go first."""
+    taken: Counter[int] = Counter()
+    kept: dict[int, list[Sighting]] = {}
+    for track_id, sightings in sorted(tracks.items(), key=lambda item: -len(item[1])):
+        free = [sighting for sighting in sightings if taken[sighting.frame] < max_hands]
+        taken.update(sighting.frame for sighting in free)
+        if free:
+            kept[track_id] = free
+    return kept
+
+
+def _fit(followed: _Followed, tools: Tools) -> Predictions:
+    """Rows of all tracks, by frame and then by track."""
+    parts = [fit_over_time(track, tools.hands, followed.landmarks, tools.options.smooth) for track in followed.tracks]
+    rows = join_rows(parts)
+    return rows.rows(np.lexsort((rows.track_id, rows.frame)))

@@ -1,0 +1,153 @@
+"""What a fitted hand is asked to explain: image points, 3D landmarks, joint limits, a pose prior.
+
+Every residual is divided by its standard deviation, so a cost of 1 is one sigma. Rows are independent; the prior on
+`betas`, which rows may share, and the temporal term live in the solvers.
+"""
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from handkit.fit.kinematics import JointModel, Pose
+
+MIN_DEPTH_M = 0.02
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Evidence about right hands, one row each.
+
+    rays: points on the image plane at z = 1, i.e. K^-1 [x, y, 1]; ray_sigma: their standard deviation in the same
+    unit, inf where a joint is missing. points: 3D landmarks in metres, camera axes; point_sigma: per axis, inf where
+    missing. If `relative`, the points are known up to a translation and a scale near 1 (`scale_sigma`).
+    """
+
+    rays: Float[Tensor, "B 21 2"]
+    ray_sigma: Float[Tensor, "B 21"]
+    points: Float[Tensor, "B 21 3"]
+    point_sigma: Float[Tensor, "B 21 3"]
+    relative: bool
+    scale_sigma: float = 0.07
+
+    def take(self, rows: Int[Tensor, " N"]) -> "Observations":
+        kept = {f.name: getattr(self, f.name)[rows] for f in fields(self)[:4]}
+        return Observations(**kept, relative=self.relative, scale_sigma=self.scale_sigma)
+
+
+class Linearised(NamedTuple):
+    """Costs [B] and, if asked for, gradient [B,61] and Gauss-Newton matrix [B,61,61] (51 pose, 10 shape)."""
+
+    cost: Tensor
+    gradient: Tensor | None
+    hessian: Tensor | None
+
+
+@dataclass(frozen=True)
+class PosePrior:
+    """Joint limits [15,3] and a Gaussian over the 45 angles; `limit_sigma` in radians beyond a limit."""
+
+    lower: Float[Tensor, "15 3"]
+    upper: Float[Tensor, "15 3"]
+    mean: Float[Tensor, " 45"]
+    precision: Float[Tensor, "45 45"]
+    limit_sigma: float = 0.02
+
+
+class Objective:
+    """Cost of poses and shapes against observations, with a Geman-McClure loss on every joint's residual."""
+
+    def __init__(
+        self,
+        model: JointModel,
+        observed: Observations,
+        prior: PosePrior,
+        *,
+        landmark_map: Float[Tensor, "21 21"] | None = None,
+        robust: float = 4.0,
+    ) -> None:
+        self.model, self.observed, self.prior = model, observed, prior
+        self.landmark_map, self.robust = landmark_map, robust
+
+    def take(self, rows: Int[Tensor, " N"]) -> "Objective":
+        return Objective(
+            self.model, self.observed.take(rows), self.prior, landmark_map=self.landmark_map, robust=self.robust
+        )
+
+    def evaluate(self, pose: Pose, betas: Float[Tensor, "B 10"], *, jacobian: bool = False) -> Linearised:
+        joints, d_pose, d_betas = self.model.forward(pose, betas, jacobian=jacobian)
+        J = torch.cat([d_pose, d_betas], -1) if d_pose is not None and d_betas is not None else None
+        if self.landmark_map is not None:
+            joints = self.landmark_map @ joints
+            J = torch.einsum("jk,bkcp->bjcp", self.landmark_map, J) if J is not None else None
+        parts = [*self._image_terms(joints, J), *self._point_terms(joints, J)]
+        cost = sum((c for c, _, _ in parts), start=torch.zeros(len(joints), dtype=joints.dtype, device=joints.device))
+        prior_cost, prior_g, prior_H = self._prior_terms(pose.angles)
+        cost = cost + prior_cost
+        if J is None:
+            return Linearised(cost, None, None)
+        g = torch.stack([torch.einsum("brp,br->bp", d, r) for _, d, r in parts if d is not None]).sum(0)
+        rows = torch.cat([d for _, d, _ in parts if d is not None], 1)
+        H = rows.mT @ rows
+        g[:, 6:51] += prior_g
+        H[:, 6:51, 6:51] += prior_H
+        return Linearised(cost, g, H)
+
+    def _image_terms(self, joints: Tensor, J: Tensor | None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+        o = self.observed
+        if not torch.isfinite(o.ray_sigma).any():
+            return []
+        z = joints[..., 2:].clamp_min(MIN_DEPTH_M)
+        uv = joints[..., :2] / z
+        weight = 1 / o.ray_sigma
+        residual = (uv - o.rays) * weight[..., None]
+        jac = None
+        if J is not None:
+            behind = joints[..., 2:] < MIN_DEPTH_M
+            jac = (J[..., :2, :] - uv[..., None] * J[..., 2:, :].masked_fill(behind[..., None], 0)) / z[..., None]
+            jac = jac * weight[..., None, None]
+        return [self._robust(residual, jac)]
+
+    def _point_terms(self, joints: Tensor, J: Tensor | None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+        o = self.observed
+        if not torch.isfinite(o.point_sigma).any():
+            return []
+        weight = 1 / o.point_sigma
+        if not o.relative:
+            jac = J * weight[..., None] if J is not None else None
+            return [self._robust((joints - o.points) * weight, jac)]
+        seen = (weight.sum(-1, keepdim=True) > 0).to(joints.dtype)
+        count = seen.sum(1, keepdim=True).clamp_min(1)
+        centred = (joints - (joints * seen).sum(1, keepdim=True) / count) * seen
+        target = (o.points - (o.points * seen).sum(1, keepdim=True) / count) * seen
+        norm = (target**2).sum((1, 2)).clamp_min(1e-9)
+        # Variable projection: the scale of the landmarks is solved for, and kept near 1 by a term of its own.
+        scale = ((centred * target).sum((1, 2)) / norm).clamp(0.3, 3.0)
+        residual = (centred - scale[:, None, None] * target) * weight
+        scale_residual = ((scale - 1) / o.scale_sigma)[:, None]
+        jac = scale_jac = None
+        if J is not None:
+            moved = (J - (J * seen[..., None]).sum(1, keepdim=True) / count[..., None]) * seen[..., None]
+            jac = moved * weight[..., None]
+            scale_jac = torch.einsum("bjc,bjcp->bp", target, moved)[:, None] / (norm * o.scale_sigma)[:, None, None]
+        return [self._robust(residual, jac), (scale_residual[:, 0] ** 2, scale_jac, scale_residual)]
+
+    def _robust(self, residual: Tensor, jac: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        c2 = self.robust**2
+        squared = (residual**2).sum(-1)
+        cost = (c2 * squared / (c2 + squared)).sum(-1)
+        root = c2 / (c2 + squared)  # square root of the reweighting
+        residual = (residual * root[..., None]).flatten(1)
+        return cost, None if jac is None else (jac * root[..., None, None]).flatten(1, 2), residual
+
+    def _prior_terms(self, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q = self.prior
+        over = (angles - q.upper).clamp_min(0) - (q.lower - angles).clamp_min(0)
+        beyond = over.flatten(1) / q.limit_sigma**2
+        from_mean = angles.flatten(1) - q.mean
+        pull = from_mean @ q.precision
+        cost = (over.flatten(1) * beyond).sum(-1) + (from_mean * pull).sum(-1)
+        active = (over.flatten(1) != 0).to(angles.dtype) / q.limit_sigma**2
+        return cost, beyond + pull, torch.diag_embed(active) + q.precision

@@ -1,0 +1,18 @@
+"""Compiled CPU kernels: numba, cached on disk where any folder can be written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `kernel` on its first call, without the interpreter lock, and keep the machine code for the next process.
+
+    numba keeps it in NUMBA_CACHE_DIR, else beside the source file, else in the user's cache folder; where none of
+    them can be written the kernel is compiled anew in every process.
+    """
+    try:
+        return numba.njit(cache=True, nogil=True)(kernel)
+    except RuntimeError:
+        return numba.njit(nogil=True)(kernel)
