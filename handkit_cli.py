@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Nothing heavy is imported before the options are known to be right."""
 
+import json
 import logging
 import math
 import sys
@@ -160,7 +161,7 @@ def demo(
         typer.Option(
             metavar="FILE|DIR",
             rich_help_panel=_INPUT,
-            help="Boxes to look in, JSON: frankmocap's, or {image: [[x, y, w, h, side?]]}.",
+            help="Boxes to look in, JSON: frankmocap's, or {image: \\[\\[x, y, w, h, side?]]}.",
         ),
     ] = None,
     keypoints: Annotated[
@@ -196,15 +197,11 @@ def demo(
         ),
     ] = None,
     smooth: Annotated[
-        float | None,
+        float,
         typer.Option(
-            min=0,
-            metavar="STRENGTH",
-            rich_help_panel=_FIT,
-            help="Smoothing over time: 1 keeps motion, 0 is none.",
-            show_default="1",
+            min=0, metavar="STRENGTH", rich_help_panel=_FIT, help="Smoothing over time; 0 fits every frame alone."
         ),
-    ] = None,
+    ] = 1.0,
     hand_model: Annotated[
         str,
         typer.Option(
@@ -231,7 +228,9 @@ def demo(
     vertices: Annotated[
         bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
     ] = False,
-    device: Annotated[Device, typer.Option(rich_help_panel=_RUN, help="Where the fit runs.")] = Device.AUTO,
+    device: Annotated[
+        Device, typer.Option(rich_help_panel=_RUN, help="Detection and fit run on the CPU either way.")
+    ] = Device.AUTO,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=_RUN, help="Of the built-in clip.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
@@ -296,6 +295,8 @@ def _run_demo(
         if debug:
             raise
         _say(error)
+        if as_json:
+            typer.echo(json.dumps({"error": error.what, "try": error.fix}))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted before any input was read", err=True)
@@ -306,9 +307,7 @@ def _run_demo(
 
 def _show(result: "DemoResult", out: Path, *, as_json: bool) -> None:
     if as_json:
-        import orjson
-
-        typer.echo(orjson.dumps(result.summary, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(json.dumps(result.summary, indent=2))
         return
     from handkit.demo.report import print_report
 

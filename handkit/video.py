@@ -54,7 +54,8 @@ class VideoReader:
     """The frames of a video file, one after the other, in constant memory.
 
     Yields every `stride`-th frame with start_s <= time < end_s, with true timestamps (variable frame rate included),
-    turned upright by the rotation or mirroring stored in the file and then by `rotate` degrees clockwise. Damage never
+    turned upright by the rotation or mirroring stored in the file and then by `rotate` degrees clockwise; all in one
+    size, with square pixels. Frames before `start_s` are decoded too, at some 1000 a second for 720p. Damage never
     raises once a frame was read: frames up to it (and after it, where the decoder recovers) are yielded and `damaged`
     says what happened. Raises HandkitError when opened on something that is no video, and from iteration when not one
     frame can be decoded.
@@ -96,12 +97,14 @@ class VideoReader:
         )
         total = stream.frames or (round(self.duration_s * self.fps) if self.duration_s else None)
         self.frame_count = self._count_kept(total)
-        try:
-            first = next(container.decode(stream), None)
-        except FFmpegError:
-            first = None
+        first = next(self._decoded(container), None)
         if first is None:
             raise HandkitError(f"{self.path}: no frame can be decoded", "check that the file plays, or copy it again")
+        # All frames come in the first one's size, stretched where its pixels are not square.
+        self._frame_size = (round(first.width * float(stream.sample_aspect_ratio or 1)), first.height)
+        # Asked for once: a frame whose side data were looked at stays in memory until the garbage collector runs.
+        matrix = cast(Mapping[SideDataType, memoryview], first.side_data).get(SideDataType.DISPLAYMATRIX)
+        self._display_matrix = None if matrix is None else np.frombuffer(matrix, np.int32).copy()
         height, width = self._upright(first).shape[:2]
         self.size = (width, height)
 
@@ -168,10 +171,10 @@ class VideoReader:
             self.damaged = f"{self.path}: {self.damaged}; the last frame read ends at {seen_s:.2f} s"
 
     def _upright(self, frame: DecodedFrame) -> RgbImage:
-        image = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-        matrix = cast(Mapping[SideDataType, memoryview], frame.side_data).get(SideDataType.DISPLAYMATRIX)
-        if matrix is not None:
-            image = _apply_display_matrix(image, np.frombuffer(matrix, np.int32))
+        width, height = self._frame_size
+        image = frame.to_ndarray(format="rgb24", width=width, height=height).astype(np.uint8, copy=False)
+        if self._display_matrix is not None:
+            image = _apply_display_matrix(image, self._display_matrix)
         return np.ascontiguousarray(np.rot90(image, -self._rotate // 90))
 
 

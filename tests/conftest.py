@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-CHECKED = [f"handkit.{name}" for name in ("geometry", "hand", "fit")]
+CHECKED = [f"handkit.{name}" for name in ("geometry", "hand", "fit", "metrics")]
 install_import_hook(CHECKED, "beartype.beartype")
 
 

@@ -1,7 +1,9 @@
 """Videos in and out: orientation, true times, damage, and files that browsers play."""
 
+import gc
 import struct
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,53 @@ def test_damage_in_the_middle(tmp_path: Path) -> None:
     reader = VideoReader(path)
     assert len(list(reader)) > 10
     assert reader.damaged is not None
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
+    path = tmp_path / "anamorphic.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(_numbered(3), format="rgb24")))
+        container.mux(stream.encode())
+    reader = VideoReader(path)
+    (frame,) = reader
+    assert (reader.size, frame.image.shape) == ((96, 48), (48, 96, 3))
+
+
+def test_a_bare_stream_without_times_that_changes_its_size(tmp_path: Path) -> None:
+    pieces = []
+    for width in (64, 80):
+        path = tmp_path / f"{width}.h264"
+        with av.open(str(path), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+            for _ in range(5):
+                picture = np.full((48, width, 3), 2 * width, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        pieces.append(path.read_bytes())
+    (tmp_path / "both.h264").write_bytes(b"".join(pieces))
+    frames = list(VideoReader(tmp_path / "both.h264"))
+    assert {frame.image.shape for frame in frames} == {(48, 64, 3)}
+    assert [round(float(frame.image.mean()) / 32) for frame in frames] == [4] * 5 + [5] * 5
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(10) / 25, atol=1e-6)
+
+
+def test_frames_do_not_pile_up_in_memory(clip: Path) -> None:
+    def decoded_frames() -> int:
+        return sum(isinstance(item, av.VideoFrame) for item in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = decoded_frames()
+        counts = [decoded_frames() - before for _ in VideoReader(clip)]
+    finally:
+        gc.enable()
+    # The decoder's threads hold some frames; all 40 would mean that none is let go.
+    assert 1 <= max(counts) < 30
 
 
 def test_written_file_plays_in_browsers(clip: Path) -> None:

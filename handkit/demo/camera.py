@@ -13,10 +13,9 @@ import orjson
 from jaxtyping import Float
 
 from handkit.errors import HandkitError
+from handkit.geometry.cameras import DEFAULT_FOV_DEG, default_K
 
-# Diagonal field of view, about that of a phone's main camera or a webcam.
-DEFAULT_FOV_DEG: Final = 65.0
-DEFAULT_SOURCE: Final = f"default ({DEFAULT_FOV_DEG:g} degrees diagonal field of view)"
+DEFAULT_SOURCE: Final = f"default ({DEFAULT_FOV_DEG:g} degrees field of view along the longer side)"
 
 _FILE_FIX: Final = 'a camera file holds {"K": [fx, fy, cx, cy]} or {"K": 3x3}, or one such entry per image name'
 
@@ -72,8 +71,7 @@ class CameraChoice:
             return Camera(matrix_from_intrinsics(self._focal, self._focal, width / 2, height / 2), "--focal")
         if exif_focal_px is not None:
             return Camera(matrix_from_intrinsics(exif_focal_px, exif_focal_px, width / 2, height / 2), "EXIF")
-        focal = float(np.hypot(width, height)) / 2 / np.tan(np.deg2rad(DEFAULT_FOV_DEG) / 2)
-        return Camera(matrix_from_intrinsics(focal, focal, width / 2, height / 2), DEFAULT_SOURCE)
+        return Camera(default_K(width, height).numpy(), DEFAULT_SOURCE)
 
     def _from_file(self, path: Path) -> Float[np.ndarray, "3 3"]:
         if self._folder is not None:
@@ -90,14 +88,6 @@ class CameraChoice:
         elif entries is not None:
             return _matrix(entries, Path(f"{self._path}"))
         raise HandkitError(f"{self._path}: no camera for {path.name}", _FILE_FIX)
-
-
-def describe(sources: list[str]) -> str:
-    """One line for where the cameras of several images come from."""
-    kinds = sorted(set(sources))
-    if len(kinds) < 2:
-        return kinds[0] if kinds else "none"
-    return ", ".join(f"{kind}: {sources.count(kind)} images" for kind in kinds)
 
 
 def _read(path: Path) -> object:

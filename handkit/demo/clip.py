@@ -119,7 +119,7 @@ def _motion(
     offsets = rng.uniform(0, 2 * np.pi, 6)
     tilt = 0.3 * np.stack([np.sin(turn + offset) for offset in offsets[:3]], 1)
     rotation = roma.rotvec_to_rotmat(torch.from_numpy(tilt)) @ torch.from_numpy(_FACING)
-    path = np.stack([np.sin(turn + offset) for offset in offsets[3:]], 1) * (0.06, 0.03, 0.05) + (0.0, 0.06, 0.55)
+    path = np.stack([np.sin(turn + offset) for offset in offsets[3:]], 1) * (0.06, 0.025, 0.04) + (0.0, 0.07, 0.44)
     betas = torch.from_numpy(rng.normal(0, 0.7, 10))
     with torch.no_grad():
         output = ManoLayer(hand)(
@@ -133,7 +133,9 @@ def _background() -> RgbImage:
     from skimage import data
 
     photograph = data.coffee()
-    return cv2.resize(photograph, SIZE, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    height, width = photograph.shape[:2]
+    margin = (width - height * SIZE[0] // SIZE[1]) // 2
+    return cv2.resize(photograph[:, margin : width - margin], SIZE, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
 def _render(hand: HandModel, vertices: Float[np.ndarray, "778 3"], background: RgbImage) -> RgbImage:

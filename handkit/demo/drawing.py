@@ -12,7 +12,7 @@ from handkit.demo.hands import HandPair
 from handkit.export.predictions import Predictions
 from handkit.images import RgbImage
 from handkit.render.overlay import Mesh, beside, draw_label, draw_meshes, draw_skeleton, side_view, track_color
-from handkit.video import Frame, VideoReader, VideoWriter
+from handkit.video import Frame, VideoWriter
 
 _CHUNK_FRAMES = 64
 
@@ -56,13 +56,13 @@ def draw_hands(
 
 
 def write_overlay_video(
-    path: Path, reader: VideoReader, rows: Predictions, hands: HandPair, *, side_by_side: bool, fps: float
+    path: Path, frames: Iterable[Frame], rows: Predictions, hands: HandPair, *, side_by_side: bool, fps: float
 ) -> int:
-    """Draw the rows over a second reading of the video; the number of frames written."""
+    """Draw the rows over the frames of a second reading; the number of frames written."""
     stage = Stage(rows) if side_by_side else None
     with VideoWriter(path, fps=fps) as writer:
         first_s: float | None = None
-        for frame in ahead(_drawn(ahead(reader), rows, hands, stage)):
+        for frame in ahead(_drawn(ahead(frames), rows, hands, stage)):
             first_s = frame.time_s if first_s is None else first_s
             writer.write(frame.image, frame.time_s - first_s)
         return writer.frames_written

@@ -83,7 +83,7 @@ def fit_stills(sightings: Sequence[Sighting], hands: HandPair, source: str) -> P
     return join_rows(parts).rows(np.argsort(order).astype(np.int64))
 
 
-def fit_over_time(sightings: Sequence[Sighting], hands: HandPair, source: str, smooth: float | None) -> Predictions:
+def fit_over_time(sightings: Sequence[Sighting], hands: HandPair, source: str, smooth: float) -> Predictions:
     """One track: one side and one shape."""
     is_right = sightings[0].detection.is_right
     fitted = fit_track(
@@ -92,7 +92,7 @@ def fit_over_time(sightings: Sequence[Sighting], hands: HandPair, source: str, s
         is_right=is_right,
         hand=hands.model(is_right),
         source=source,
-        **({} if smooth is None else {"smooth": smooth}),
+        smooth=smooth,
     )
     return rows_from_fit(sightings, fitted)
 

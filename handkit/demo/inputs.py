@@ -99,13 +99,13 @@ def _expand(argument: str, out: Path) -> Iterable[tuple[Path, Path]]:
     """(root, file) of every file that one argument names."""
     path = Path(argument).expanduser()
     if path.is_dir():
-        found = list(_walk(path, out.resolve()))
-        if not found:
+        inside = list(_walk(path, out.resolve()))
+        if not inside:
             suffixes = ", ".join((*IMAGE_SUFFIXES[:3], *VIDEO_SUFFIXES[:3]))
             raise HandkitError(
                 f"{argument}: no images or videos in this folder", f"names end in {suffixes} and the like"
             )
-        return [(path, file) for file in found]
+        return [(path, file) for file in inside]
     if path.exists():
         if kind_of(path) is None:
             raise HandkitError(

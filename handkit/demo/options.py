@@ -12,8 +12,8 @@ from handkit import __version__
 EXPORT_FORMATS: Final = ("obj", "ply", "glb", "json")
 ROTATIONS: Final = (0, 90, 180, 270)
 
-# They change neither what is computed nor what is written.
-_NOT_RESULTS: Final = ("device",)
+# They change no result of an input: the seed changes the built-in clip itself.
+_NOT_RESULTS: Final = ("device", "seed", "duration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class DemoOptions:
 
     start, end: seconds of a video. stride: every n-th frame. rotate: degrees clockwise before anything else; cameras,
     boxes and keypoints given by the user are those of the turned image. K: fx, fy, cx, cy in pixels. duration: seconds
-    of webcam. smooth: strength of the temporal term, None for the fit's default.
+    of webcam. smooth: strength of the temporal term, 0 for none.
     """
 
     max_hands: int = 2
@@ -38,7 +38,7 @@ class DemoOptions:
     K: tuple[float, float, float, float] | None = None
     focal: float | None = None
     camera: Path | None = None
-    smooth: float | None = None
+    smooth: float = 1.0
     hand_model: str = "open"
     overlay: bool = True
     side_view: bool = False

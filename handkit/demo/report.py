@@ -1,5 +1,6 @@
 """The result of a run for people: a table, what was written, and what to do next."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -15,9 +16,9 @@ _PLAIN_WIDTH = 120
 
 def print_report(result: DemoResult) -> None:
     """Print to stdout."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    # File names may look like markup.
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     if result.records:
         console.print(_table(result.records))
     if result.clip_score is not None:

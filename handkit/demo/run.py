@@ -1,5 +1,6 @@
 """`handkit demo`: inputs to units, units to results, one after the other."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,13 @@ from handkit.demo.joints import process_joints
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
 from handkit.demo.stills import process_stills
-from handkit.demo.summary import InputRecord, build_summary, failed, write_summary
+from handkit.demo.summary import InputRecord, build_summary, failed, read_marker, write_summary
 from handkit.demo.tools import Tools
 from handkit.demo.videos import process_video, process_webcam
 from handkit.errors import HandkitError
 from handkit.files import check_writable
+
+log = logging.getLogger(__name__)
 
 FAILED: Final = 1
 INTERRUPTED: Final = 130
@@ -77,6 +80,8 @@ def run_demo(
     records: list[InputRecord] = []
     interrupted = False
     clip_score = None
+    units: list[Unit] = []
+    reached = 0
     try:
         if inputs:
             units, failures = find_units(inputs, out)
@@ -85,10 +90,12 @@ def run_demo(
             units = [clip_unit(out, options.seed)]
         for unit in units:
             records += _do(unit, tools, is_clip=not inputs)
+            reached += 1
         if not inputs and not records[0].is_bad:
             clip_score = score_clip(out / units[0].name)
     except KeyboardInterrupt:
         interrupted = True
+        records += [record for unit in units[reached:] for record in _so_far(unit, tools)]
     finally:
         tools.sources.close()
     summary = build_summary(
@@ -101,11 +108,13 @@ def run_demo(
 
 
 def check_device(device: str) -> None:
-    """Raise HandkitError where CUDA is asked for and not there."""
+    """Raise HandkitError where CUDA is asked for and not there; detection and fit are made for the CPU anyway."""
     if device == "cuda" and not torch.cuda.is_available():
         raise HandkitError(
             "--device cuda: no CUDA device is available", "leave --device out, or install a CUDA build of torch"
         )
+    if device == "cuda":
+        log.warning("--device cuda: detection and fit run on the CPU all the same")
 
 
 def _report(failure: Failure, on_error: Callable[[HandkitError], None]) -> InputRecord:
@@ -127,6 +136,17 @@ def _do(unit: Unit, tools: Tools, *, is_clip: bool) -> list[InputRecord]:
     assert caught.error is not None
     seconds = round(time.monotonic() - started, 3)
     return [replace(failed(path, unit.kind, caught.error), seconds=seconds) for path in unit.paths]
+
+
+def _so_far(unit: Unit, tools: Tools) -> list[InputRecord]:
+    """Records of a unit that was interrupted or not reached: what of it is done, now or before."""
+    settled = read_marker(tools.out / unit.name, tools.options.fingerprint())
+    return [
+        settled[path.resolve()].record
+        if path.resolve() in settled
+        else InputRecord(input=str(path), kind=unit.kind, status="not done")
+        for path in unit.paths
+    ]
 
 
 def _has_camera(options: DemoOptions) -> bool:

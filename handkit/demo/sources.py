@@ -104,8 +104,6 @@ class GivenHands:
 
     def __init__(self, given: Path, *, video: Path | None, is_right: bool) -> None:
         self._folder = given if given.is_dir() and video is None else None
-        if not given.exists():
-            raise HandkitError(f"{given}: no such keypoints", "give OpenPose JSON files, or an array as .npy or .json")
         if self._folder is not None:
             self._frames: dict[int, list[HandDetection]] = {}
         elif given.is_dir() and video is not None:
@@ -140,6 +138,9 @@ class SourceChoice:
     def __init__(self, options: DemoOptions) -> None:
         self._options = options
         self._stills: Source | None = None
+        if options.keypoints is not None and not options.keypoints.exists():
+            what = f"{options.keypoints}: no such file or folder of keypoints"
+            raise HandkitError(what, "give OpenPose JSON files, or an array as .npy or .json")
         self._boxes = read_boxes(options.bbox) if options.bbox is not None else None
         self.name = "MediaPipe Hands" if options.keypoints is None else "given keypoints"
 

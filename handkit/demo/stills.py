@@ -152,7 +152,7 @@ class StillsJob:
             return
         rows = join_rows(self._rows)
         order = {entry.path.name: i for i, entry in enumerate(settled)}
-        rows = replace(rows, frame=[order[str(name)] for name in rows.image])
+        rows = replace(rows, frame=np.array([order[str(name)] for name in rows.image], np.int64))
         rows = rows.rows(np.lexsort((rows.track_id, rows.frame)))
         records = [entry.record for entry in settled]
         method = self._tools.method

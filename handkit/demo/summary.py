@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import orjson
 
@@ -17,7 +17,8 @@ from handkit.demo.options import DemoOptions, stamp_of
 from handkit.errors import HandkitError
 from handkit.files import atomic_path
 
-Status = Literal["done", "no hand", "damaged", "failed"]
+Status = Literal["done", "no hand", "damaged", "failed", "not done"]
+"""The last one: the run was interrupted before."""
 
 MARKER: Final = "done.json"
 SUMMARY: Final = "summary.json"
@@ -105,7 +106,7 @@ def build_summary(
         "interrupted": interrupted,
         "totals": {
             "inputs": len(records),
-            **{status.replace(" ", "_"): statuses.count(status) for status in ("done", "no hand", "damaged", "failed")},
+            **{status.replace(" ", "_"): statuses.count(status) for status in get_args(Status)},
             "frames": sum(record.frames for record in records),
             "hands": sum(record.hands for record in records),
         },

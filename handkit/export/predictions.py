@@ -159,8 +159,9 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     if not path.is_file():
         raise HandkitError(f"{path} does not exist" if not path.exists() else f"{path} is a folder", "check the path")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise HandkitError(f"{path} holds a single array, not predictions", "give a hands.npz")
             arrays = {name: archive[name] for name in archive.files}
     except HandkitError:

@@ -4,8 +4,10 @@ Three entries over one objective: `fit_joints` (3D joints alone), `fit_images` (
 (one hand over time: one shape, coupled poses). Left hands are fitted as their mirror image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from handkit.fit.start import start_from_image, start_from_points
 from handkit.geometry import matrix_to_axis_angle
 from handkit.hand import HandModel, ManoLayer, load_hand
 from handkit.hand.limits import LIMITS_DEG, angles_to_pose, sample_angles
+from handkit.hand.model import Side
 
 # Accelerations beyond which motion counts as meant, at smooth = 1: m/s^2 and rad/s^2.
 ACCELERATION_SIGMA = (3.0, 40.0, 60.0)
@@ -48,9 +51,28 @@ class HandParameters:
 class FitWeights:
     """How far each kind of evidence is trusted."""
 
-    pose_prior: float = 1.0
+    pose_prior: float = 0.5
     shape_prior: float = 1.0
     iterations: int = 30
+
+
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+def _on_one_thread(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Small matrices gain nothing from more threads, and lose much where something else runs beside."""
+
+    @wraps(function)
+    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return wrapper
 
 
 @lru_cache(maxsize=4)
@@ -74,12 +96,13 @@ def _pose_prior(strength: float) -> PosePrior:
 
 def resolve_hand(hand: str | HandModel, is_right: bool) -> HandModel:
     """The model of the asked side, from a name, a path or a model of either side."""
-    side = "right" if is_right else "left"
+    side: Side = "right" if is_right else "left"
     if isinstance(hand, HandModel):
         return hand if hand.side == side else hand.mirrored()
     return load_hand(hand, side)
 
 
+@_on_one_thread
 def fit_joints(
     joints_3d: Float[Tensor, "*B 21 3"], hand: str | HandModel = "open", is_right: bool = True
 ) -> HandParameters:
@@ -105,6 +128,7 @@ def fit_joints(
     return _parameters(model, pose, betas, lead)
 
 
+@_on_one_thread
 def fit_images(
     *,
     keypoints_2d: Float[np.ndarray, "B 21 2"],
@@ -127,6 +151,7 @@ def fit_images(
     return _parameters(model, pose, betas, (len(keypoints_2d),))
 
 
+@_on_one_thread
 def fit_track(
     *,
     keypoints_2d: Float[np.ndarray, "T 21 2"],
@@ -201,7 +226,9 @@ def _seen_along_ray(points: Float[Tensor, "B 21 3"], centre: Float[Tensor, "B 2"
 
 
 def _objective(model: HandModel, observed: Observations, landmarks: LandmarkSource, weights: FitWeights) -> Objective:
-    return Objective(_joint_model(model), observed, _pose_prior(weights.pose_prior), landmark_map=landmarks.matrix())
+    return Objective(
+        _joint_model(model), observed, _pose_prior(weights.pose_prior), landmark_map=landmarks.matrix(model.name)
+    )
 
 
 def _starts(model: JointModel, observed: Observations, betas: Tensor) -> list[Pose]:

@@ -5,7 +5,6 @@ Every residual is divided by its standard deviation, so a cost of 1 is one sigma
 """
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +13,9 @@ from torch import Tensor
 from handkit.fit.kinematics import JointModel, Pose
 
 MIN_DEPTH_M = 0.02
+
+# Cost [B], weighted residuals [B,R] and their Jacobian [B,R,61] if asked for.
+Term = tuple[Tensor, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,6 @@ class Observations:
     def take(self, rows: Int[Tensor, " N"]) -> "Observations":
         kept = {f.name: getattr(self, f.name)[rows] for f in fields(self)[:4]}
         return Observations(**kept, relative=self.relative, scale_sigma=self.scale_sigma)
-
-
-class Linearised(NamedTuple):
-    """Costs [B] and, if asked for, gradient [B,61] and Gauss-Newton matrix [B,61,61] (51 pose, 10 shape)."""
-
-    cost: Tensor
-    gradient: Tensor | None
-    hessian: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -76,26 +70,37 @@ class Objective:
             self.model, self.observed.take(rows), self.prior, landmark_map=self.landmark_map, robust=self.robust
         )
 
-    def evaluate(self, pose: Pose, betas: Float[Tensor, "B 10"], *, jacobian: bool = False) -> Linearised:
-        joints, d_pose, d_betas = self.model.forward(pose, betas, jacobian=jacobian)
-        J = torch.cat([d_pose, d_betas], -1) if d_pose is not None and d_betas is not None else None
-        if self.landmark_map is not None:
-            joints = self.landmark_map @ joints
-            J = torch.einsum("jk,bkcp->bjcp", self.landmark_map, J) if J is not None else None
-        parts = [*self._image_terms(joints, J), *self._point_terms(joints, J)]
-        cost = sum((c for c, _, _ in parts), start=torch.zeros(len(joints), dtype=joints.dtype, device=joints.device))
-        prior_cost, prior_g, prior_H = self._prior_terms(pose.angles)
-        cost = cost + prior_cost
-        if J is None:
-            return Linearised(cost, None, None)
-        g = torch.stack([torch.einsum("brp,br->bp", d, r) for _, d, r in parts if d is not None]).sum(0)
-        rows = torch.cat([d for _, d, _ in parts if d is not None], 1)
-        H = rows.mT @ rows
+    def cost(self, pose: Pose, betas: Float[Tensor, "B 10"]) -> Float[Tensor, " B"]:
+        """Cost of every row."""
+        joints, _, _ = self.model.forward(pose, betas)
+        return self._sum(self._data_terms(joints, None), pose.angles)
+
+    def linearise(
+        self, pose: Pose, betas: Float[Tensor, "B 10"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B 61"], Float[Tensor, "B 61 61"]]:
+        """Cost, half its gradient and the Gauss-Newton matrix of every row: 51 entries of the pose, 10 of the shape."""
+        joints, d_pose, d_betas = self.model.forward(pose, betas, jacobian=True)
+        assert d_pose is not None
+        assert d_betas is not None
+        parts = self._data_terms(joints, torch.cat([d_pose, d_betas], -1))
+        rows = torch.cat([jac for _, _, jac in parts if jac is not None], 1)
+        residuals = torch.cat([residual for _, residual, _ in parts], 1)
+        g, H = (rows.mT @ residuals[..., None])[..., 0], rows.mT @ rows
+        _, prior_g, prior_H = self._prior_terms(pose.angles)
         g[:, 6:51] += prior_g
         H[:, 6:51, 6:51] += prior_H
-        return Linearised(cost, g, H)
+        return self._sum(parts, pose.angles), g, H
 
-    def _image_terms(self, joints: Tensor, J: Tensor | None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+    def _sum(self, parts: list[Term], angles: Tensor) -> Tensor:
+        return torch.stack([cost for cost, _, _ in parts]).sum(0) + self._prior_terms(angles)[0]
+
+    def _data_terms(self, joints: Tensor, J: Tensor | None) -> list[Term]:
+        if self.landmark_map is not None:
+            joints = self.landmark_map @ joints
+            J = None if J is None else torch.einsum("jk,bkcp->bjcp", self.landmark_map, J)
+        return [*self._image_terms(joints, J), *self._point_terms(joints, J)]
+
+    def _image_terms(self, joints: Tensor, J: Tensor | None) -> list[Term]:
         o = self.observed
         if not torch.isfinite(o.ray_sigma).any():
             return []
@@ -110,7 +115,7 @@ class Objective:
             jac = jac * weight[..., None, None]
         return [self._robust(residual, jac)]
 
-    def _point_terms(self, joints: Tensor, J: Tensor | None) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+    def _point_terms(self, joints: Tensor, J: Tensor | None) -> list[Term]:
         o = self.observed
         if not torch.isfinite(o.point_sigma).any():
             return []
@@ -132,15 +137,15 @@ class Objective:
             moved = (J - (J * seen[..., None]).sum(1, keepdim=True) / count[..., None]) * seen[..., None]
             jac = moved * weight[..., None]
             scale_jac = torch.einsum("bjc,bjcp->bp", target, moved)[:, None] / (norm * o.scale_sigma)[:, None, None]
-        return [self._robust(residual, jac), (scale_residual[:, 0] ** 2, scale_jac, scale_residual)]
+        return [self._robust(residual, jac), (scale_residual[:, 0] ** 2, scale_residual, scale_jac)]
 
-    def _robust(self, residual: Tensor, jac: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _robust(self, residual: Tensor, jac: Tensor | None) -> Term:
         c2 = self.robust**2
         squared = (residual**2).sum(-1)
         cost = (c2 * squared / (c2 + squared)).sum(-1)
         root = c2 / (c2 + squared)  # square root of the reweighting
         residual = (residual * root[..., None]).flatten(1)
-        return cost, None if jac is None else (jac * root[..., None, None]).flatten(1, 2), residual
+        return cost, residual, None if jac is None else (jac * root[..., None, None]).flatten(1, 2)
 
     def _prior_terms(self, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q = self.prior

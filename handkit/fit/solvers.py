@@ -1,9 +1,7 @@
 """Levenberg-Marquardt over many hands at once: rows that may share a shape, and tracks coupled in time."""
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from handkit.fit.kinematics import POSE_SIZE, Pose
@@ -23,7 +21,6 @@ def solve_rows(
 ) -> tuple[Pose, Float[Tensor, "G 10"], Float[Tensor, " G"]]:
     """Fit rows independently but for the shape, which rows of one group share; shape stays if `beta_precision` is None.
 
-    The pose blocks are eliminated by the Schur complement, so the cost is linear in the number of rows.
     Returns poses, betas and each group's cost.
     """
     groups = len(betas)
@@ -34,46 +31,44 @@ def solve_rows(
         return shared if beta_precision is None else shared + (beta_precision * shape**2).sum(-1)
 
     damping = torch.full((groups,), 1e-2, dtype=betas.dtype, device=betas.device)
-    now = objective.evaluate(pose, betas[group], jacobian=True)
-    cost = total(now.cost, betas)
+    now, g, H = objective.linearise(pose, betas[group])
+    cost = total(now, betas)
     for _ in range(iterations):
-        g, H = now.gradient, now.hessian
-        assert g is not None
-        assert H is not None
-        H = H + torch.diag_embed(damping[group, None] * torch.diagonal(H, dim1=1, dim2=2) + 1e-9)
-        factor = torch.linalg.cholesky(H[:, :n, :n])
-        step_betas = torch.zeros_like(betas)
-        rhs = -g[:, :n, None]
-        if beta_precision is not None:
-            cross = H[:, :n, n:]
-            both = torch.cholesky_solve(torch.cat([cross, rhs], -1), factor)
-            schur = H[:, n:, n:] - cross.mT @ both[..., :10]
-            right = -g[:, n:] - (cross.mT @ both[..., 10:]).squeeze(-1)
-            A = torch.diag_embed(beta_precision.expand(groups, 10)).index_add(0, group, schur)
-            b = (-beta_precision * betas).index_add(0, group, right)
-            step_betas = torch.linalg.solve(A, b)
-            step = both[..., 10] - (both[..., :10] @ step_betas[group, :, None]).squeeze(-1)
+        A = H + torch.diag_embed(damping[group, None] * torch.diagonal(H, dim1=1, dim2=2) + 1e-9)
+        if beta_precision is None:
+            step = torch.cholesky_solve(-g[:, :n, None], torch.linalg.cholesky(A[:, :n, :n]))[..., 0]
+            step_betas = torch.zeros_like(betas)
         else:
-            step = torch.cholesky_solve(rhs, factor).squeeze(-1)
+            step, step_betas = _shared_shape_step(A, g, betas, group, beta_precision)
         tried_pose, tried_betas = pose.moved(step), betas + step_betas
-        tried = objective.evaluate(tried_pose, tried_betas[group], jacobian=True)
-        tried_cost = total(tried.cost, tried_betas)
+        tried, tried_g, tried_H = objective.linearise(tried_pose, tried_betas[group])
+        tried_cost = total(tried, tried_betas)
         better = tried_cost < cost
         rows = better[group]
         pose = Pose.where(rows, tried_pose, pose)
         betas = torch.where(better[:, None], tried_betas, betas)
-        assert tried.gradient is not None
-        assert tried.hessian is not None
-        now = now._replace(
-            gradient=torch.where(rows[:, None], tried.gradient, g),
-            hessian=torch.where(rows[:, None, None], tried.hessian, now.hessian),
-        )
+        g, H = torch.where(rows[:, None], tried_g, g), torch.where(rows[:, None, None], tried_H, H)
         gain = (cost - tried_cost) / cost.clamp_min(1e-12)
         cost = torch.where(better, tried_cost, cost)
         damping = torch.where(better, damping * 0.2, damping * 5).clamp(1e-7, MAX_DAMPING)
         if bool(((gain < 1e-5) & (better | (damping > 1e3))).all()):
             break
     return pose, betas, cost
+
+
+def _shared_shape_step(
+    H: Tensor, g: Tensor, betas: Tensor, group: Tensor, beta_precision: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Steps of pose [B,51] and shape [G,10]: the pose blocks are eliminated by the Schur complement."""
+    n = POSE_SIZE
+    cross = H[:, :n, n:]
+    both = torch.cholesky_solve(torch.cat([cross, -g[:, :n, None]], -1), torch.linalg.cholesky(H[:, :n, :n]))
+    schur = H[:, n:, n:] - cross.mT @ both[..., :10]
+    right = -g[:, n:] - (cross.mT @ both[..., 10:])[..., 0]
+    A = torch.diag_embed(beta_precision.expand(len(betas), 10)).index_add(0, group, schur)
+    b = (-beta_precision * betas).index_add(0, group, right)
+    step_betas = torch.linalg.solve(A, b)
+    return both[..., 10] - (both[..., :10] @ step_betas[group, :, None])[..., 0], step_betas
 
 
 class Smoothness:
@@ -135,20 +130,18 @@ def solve_track(
     T = len(pose.transl)
     shape = betas.expand(T, 10)
     damping = 1e-3
-    cost = float(objective.evaluate(pose, shape).cost.sum() + smoothness.cost(pose))
+    cost = float(objective.cost(pose, shape).sum() + smoothness.cost(pose))
     for _ in range(iterations):
-        now = objective.evaluate(pose, shape, jacobian=True)
-        assert now.gradient is not None
-        assert now.hessian is not None
+        _, data_g, data_H = objective.linearise(pose, shape)
         g, blocks = smoothness.linearise(pose)
-        g = g + now.gradient[:, :POSE_SIZE]
-        H = now.hessian[:, :POSE_SIZE, :POSE_SIZE] + torch.diag_embed(blocks[0])
+        g = g + data_g[:, :POSE_SIZE]
+        H = data_H[:, :POSE_SIZE, :POSE_SIZE] + torch.diag_embed(blocks[0])
         improved = False
         while damping < MAX_DAMPING and not improved:
             damped = H + torch.diag_embed(damping * torch.diagonal(H, dim1=1, dim2=2) + 1e-9)
             step = _solve_banded(damped, blocks[1], blocks[2], -g, held)
             tried = pose.moved(step)
-            tried_cost = float(objective.evaluate(tried, shape).cost.sum() + smoothness.cost(tried))
+            tried_cost = float(objective.cost(tried, shape).sum() + smoothness.cost(tried))
             improved = tried_cost < cost
             damping = max(damping * 0.2, 1e-7) if improved else damping * 8
         if not improved:
@@ -159,18 +152,42 @@ def solve_track(
     return pose
 
 
-def _solve_banded(diagonal: Tensor, first: Tensor, second: Tensor, rhs: Tensor, held: int) -> Tensor:
-    """Solve the block-pentadiagonal system whose off-diagonal blocks are diagonal; held frames get a zero step."""
+def _solve_banded(
+    diagonal: Float[Tensor, "T N N"],
+    first: Float[Tensor, "T1 N"],
+    second: Float[Tensor, "T2 N"],
+    rhs: Float[Tensor, "T N"],
+    held: int,
+) -> Float[Tensor, "T N"]:
+    """Solve the block-pentadiagonal system whose off-diagonal blocks are diagonal; held frames get a zero step.
+
+    Two frames make one block, which leaves a block-tridiagonal Cholesky factorisation.
+    """
+    D, b = diagonal[held:], rhs[held:]
+    T, n = b.shape
+    pairs = (T + 1) // 2
+    A, B, right = D.new_zeros(pairs, 2 * n, 2 * n), D.new_zeros(pairs, 2 * n, 2 * n), b.new_zeros(pairs, 2 * n)
+    A.diagonal(dim1=1, dim2=2).fill_(1.0)
+    even, odd = D[::2], D[1::2]
+    A[:, :n, :n], A[: len(odd), n:, n:] = even, odd
+    right[:, :n], right[: len(odd), n:] = b[::2], b[1::2]
+    e1, e2 = torch.diag_embed(first[held:]), torch.diag_embed(second[held:])
+    A[: len(e1[::2]), n:, :n], A[: len(e1[::2]), :n, n:] = e1[::2], e1[::2]
+    B[: len(e2[::2]), :n, :n] = e2[::2]  # B couples a pair (columns) to the next one (rows)
+    B[: len(e1[1::2]), :n, n:] = e1[1::2]
+    B[: len(e2[1::2]), n:, n:] = e2[1::2]
+    factors, coupled, solved = [torch.linalg.cholesky(A[0])], [], []
+    solved.append(torch.linalg.solve_triangular(factors[0], right[0, :, None], upper=False))
+    for i in range(1, pairs):
+        Y = torch.linalg.solve_triangular(factors[-1], B[i - 1].mT, upper=False)
+        coupled.append(Y)
+        factors.append(torch.linalg.cholesky(A[i] - Y.mT @ Y))
+        part = right[i, :, None] - Y.mT @ solved[-1]
+        solved.append(torch.linalg.solve_triangular(factors[-1], part, upper=False))
+    x = [torch.linalg.solve_triangular(factors[-1].mT, solved[-1], upper=True)]
+    for i in range(pairs - 2, -1, -1):
+        part = solved[i] - coupled[i] @ x[-1]
+        x.append(torch.linalg.solve_triangular(factors[i].mT, part, upper=True))
     step = torch.zeros_like(rhs)
-    D = diagonal[held:].cpu().numpy()
-    T, n = D.shape[:2]
-    band = np.zeros((2 * n + 1, T, n))
-    for k in range(n):
-        band[k, :, : n - k] = np.diagonal(D, offset=-k, axis1=1, axis2=2)
-    band[n, : T - 1] = first[held:].cpu().numpy()
-    band[2 * n, : T - 2] = second[held:].cpu().numpy()
-    solution = solveh_banded(
-        band.reshape(2 * n + 1, T * n), rhs[held:].cpu().numpy().ravel(), lower=True, check_finite=False
-    )
-    step[held:] = torch.as_tensor(solution.reshape(T, n), dtype=rhs.dtype, device=rhs.device)
+    step[held:] = torch.stack(x[::-1]).reshape(-1, n)[:T]
     return step

@@ -75,13 +75,14 @@ class ManoLayer(nn.Module):
         batch, constants, (orient, pose, shape, shift) = self._prepare(
             (global_orient, hand_pose, betas, transl), (3, size, 10, 3)
         )
-        if constants.components is not None:
-            pose = pose @ constants.components
-        if constants.pose_mean is not None:
-            pose = pose + constants.pose_mean
-        vectors = torch.cat([orient, pose], dim=1).view(-1, 3)
-        matrices = rotations(vectors, constants.quadratic, constants.identity).view(-1, 144)
-        return _skin(constants, matrices, shape, None if transl is None else shift, batch)
+        with torch.autocast(orient.device.type, enabled=False):  # half precision would cost millimetres
+            if constants.components is not None:
+                pose = pose @ constants.components
+            if constants.pose_mean is not None:
+                pose = pose + constants.pose_mean
+            vectors = torch.cat([orient, pose], dim=1).view(-1, 3)
+            matrices = rotations(vectors, constants.quadratic, constants.identity).view(-1, 144)
+            return _skin(constants, matrices, shape, None if transl is None else shift, batch)
 
     def from_matrices(
         self,
@@ -92,7 +93,8 @@ class ManoLayer(nn.Module):
     ) -> HandOutput:
         """Pose the hand by rotation matrices of its 16 joints, wrist first; mean pose and PCA play no part."""
         batch, constants, (flat, shape, shift) = self._prepare((matrices.flatten(-3), betas, transl), (144, 10, 3))
-        return _skin(constants, flat, shape, None if transl is None else shift, batch)
+        with torch.autocast(flat.device.type, enabled=False):
+            return _skin(constants, flat, shape, None if transl is None else shift, batch)
 
     def _prepare(
         self, inputs: Sequence[Tensor | None], sizes: Sequence[int]
@@ -122,14 +124,13 @@ def _skin(
 ) -> HandOutput:
     """The hand [*batch] of rotations [N, 144], betas [N, 10] and transl [N, 3]."""
     number = len(matrices)
-    with torch.autocast(matrices.device.type, enabled=False):  # half precision would cost millimetres
-        correctives = torch.cat([betas, matrices.split([9, 135], dim=1)[1]], dim=1)
-        shaped = torch.addmm(constants.template, correctives, constants.directions).view(number, 3, 778)
-        rest = torch.addmm(constants.joint_template, betas, constants.joint_directions).view(number, 16, 3, 1)
-        maps = joint_maps(matrices.view(number, 16, 3, 3), rest, transl, constants.bottom)[:, :, :3]
-        turned, shift = maps.split([3, 1], dim=3)
-        posed = (turned @ rest + shift).squeeze(3)
-        vertices = Blend.apply(maps.permute(0, 2, 3, 1).contiguous(), shaped, constants.weights)
+    correctives = torch.cat([betas, matrices.split([9, 135], dim=1)[1]], dim=1)
+    shaped = torch.addmm(constants.template, correctives, constants.directions).view(number, 3, 778)
+    rest = torch.addmm(constants.joint_template, betas, constants.joint_directions).view(number, 16, 3, 1)
+    maps = joint_maps(matrices.view(number, 16, 3, 3), rest, transl, constants.bottom)[:, :, :3]
+    turned, shift = maps.split([3, 1], dim=3)
+    posed = (turned @ rest + shift).squeeze(3)
+    vertices = Blend.apply(maps.permute(0, 2, 3, 1).contiguous(), shaped, constants.weights)
     tips = vertices.index_select(1, constants.tips)
     joints = torch.cat([posed, tips], dim=1).index_select(1, constants.order)
     return HandOutput(vertices.view(*batch, 778, 3), joints.view(*batch, 21, 3))

@@ -105,7 +105,7 @@ def load_hand(
 def find_hand_file(side: Side = "right") -> Path | None:
     """The MANO_RIGHT or MANO_LEFT file (.pkl, .npz) that is found first, or None.
 
-    Looked for in the package's weights, in HANDKIT_MANO and HANDKIT_WEIGHTS (a folder or the file itself), in ./weights.
+    Looked for in the package's weights, HANDKIT_MANO, HANDKIT_WEIGHTS (a folder or the file itself) and ./weights.
     """
     package = Path(__file__).resolve().parents[1]
     places = [package / "weights"]
@@ -157,7 +157,10 @@ def _mano_file(name_or_path: str | Path, side: Side) -> Path:
 
 @lru_cache(maxsize=2)
 def _open_hand(side: Side) -> HandModel:
-    hand = HandModel(name="open", side="right", **read_hand_file(_OPEN_HAND))
+    arrays = read_hand_file(_OPEN_HAND)
+    for key in ("lbs_weights", "J_regressor"):  # the file is rounded, sums of one are not to be
+        arrays[key] = arrays[key] / arrays[key].sum(axis=1, keepdims=True)
+    hand = HandModel(name="open", side="right", **arrays)
     return hand if side == "right" else hand.mirrored()
 
 

@@ -116,7 +116,7 @@ class Blend(torch.autograd.Function):
         return d_affine, d_shaped, None
 
     @staticmethod
-    def jvp(ctx: Any, d_affine: Tensor, d_shaped: Tensor, _: None) -> Tensor:
+    def jvp(ctx: Any, d_affine: Tensor, d_shaped: Tensor, _: Tensor | None) -> Tensor:
         affine, shaped, weights = ctx.saved_tensors
         linear = affine * affine.new_tensor([1.0, 1.0, 1.0, 0.0]).view(4, 1)
         return blend(d_affine, shaped, weights) + blend(linear, d_shaped, weights)

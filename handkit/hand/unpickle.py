@@ -141,7 +141,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def to_array(value: object) -> np.ndarray:
-    """A stand-in, or a plain value, as a numeric array; ValueError, TypeError, IndexError or KeyError where it is none."""
+    """A stand-in, or a plain value, as a numeric array; ValueError, TypeError or IndexError where it is none."""
     if isinstance(value, _Array):
         return _array(value)
     if isinstance(value, _Scalar):
@@ -203,7 +203,10 @@ def _dense(value: _Csc | _Csr) -> np.ndarray:
     if shape not in ((16, 778), [16, 778]):
         raise ValueError(f"a sparse matrix of shape {shape}")
     entries, minor, ends = (to_array(parts.get(key)) for key in ("data", "indices", "indptr"))
-    rows, columns = np.repeat(np.arange(len(ends) - 1), np.diff(ends)), minor
+    counts = np.diff(ends)
+    if counts.min() < 0 or not counts.sum() == len(entries) == len(minor):
+        raise ValueError("a sparse matrix that does not add up")
+    rows, columns = np.repeat(np.arange(len(counts)), counts), minor
     if isinstance(value, _Csc):
         rows, columns = columns, rows
     dense = np.zeros((16, 778))

@@ -61,8 +61,8 @@ def test_mirror_twice_is_the_hand_itself_and_once_swaps_the_side() -> None:
 
 def test_looks_are_averaged_and_their_difference_told() -> None:
     hand = raw_hand()
-    seen = combine(hand, [replace(hand, image=hand.image + (2, 0, 0), presence=0.6)])
-    np.testing.assert_allclose(seen.hand.image, hand.image + (1, 0, 0))
+    seen = combine(hand, [replace(hand, image=hand.image + np.array([2, 0, 0]), presence=0.6)])
+    np.testing.assert_allclose(seen.hand.image, hand.image + np.array([1, 0, 0]))
     np.testing.assert_allclose(seen.hand.world, hand.world)
     assert seen.spread is not None
     np.testing.assert_allclose(seen.spread, 1)
@@ -71,7 +71,7 @@ def test_looks_are_averaged_and_their_difference_told() -> None:
 
 def test_a_look_at_another_hand_is_left_out() -> None:
     hand = raw_hand()
-    seen = combine(hand, [replace(hand, image=hand.image + (80, 0, 0))])
+    seen = combine(hand, [replace(hand, image=hand.image + np.array([80, 0, 0]))])
     np.testing.assert_array_equal(seen.hand.image, hand.image)
     assert seen.spread is None
 

@@ -12,7 +12,7 @@ K = np.array([[600.0, 0.0, 320.0], [0.0, 610.0, 240.0], [0.0, 0.0, 1.0]])
 
 
 def known_hands(n, seed=0, side="right", shape_scale=1.0):
-    """Natural poses at random orientations half a metre away: parameters, joints [n,21,3], points [n,21,2] in pixels."""
+    """Natural poses turned at random half a metre away: parameters, joints [n,21,3], points [n,21,2] in pixels."""
     rng = np.random.default_rng(seed)
     hand = load_hand("open", side)
     angles = torch.tensor(sample_angles(n, rng, "natural"))

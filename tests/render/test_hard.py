@@ -96,7 +96,7 @@ def test_faces_too_near_or_not_finite_are_left_out() -> None:
 def test_far_off_screen_corners() -> None:
     huge = np.array([[-1e12, -1e12, 1.0], [1e12, -1e12, 1.0], [0.0, 1e12, 1.0]])
     assert (rasterize(huge, [[0, 1, 2]], size=SIZE).face_ids == 0).all()
-    away = huge + [5e12, 0, 0]
+    away = huge + np.array([5e12, 0, 0])
     assert (rasterize(away, [[0, 1, 2]], size=SIZE).face_ids == -1).all()
 
 

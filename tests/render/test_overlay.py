@@ -173,7 +173,10 @@ def test_label_stays_inside(at: tuple[float, float]) -> None:
 def test_side_view_turns_depth_to_the_right() -> None:
     ball, faces = _hand()
     ball = (ball - ball.mean(0)) * 0.1
-    near, far = Mesh(ball + [0, 0, 0.4], faces, (255, 0, 0)), Mesh(ball + [0, -0.05, 0.6], faces, (0, 0, 255))
+    near, far = (
+        Mesh(ball + np.array(offset), faces, color)
+        for offset, color in (((0, 0, 0.4), (255, 0, 0)), ((0, -0.05, 0.6), (0, 0, 255)))
+    )
     image = side_view([near, far], size=(120, 200), background=(0, 0, 0)).astype(int)
     red, blue = (np.argwhere(image[..., a] > image[..., b] + 40).mean(0) for a, b in ((0, 2), (2, 0)))
     assert red[1] < blue[1] - 40, "the nearer hand is on the left"

@@ -80,29 +80,29 @@ def _add_palm(table: _Table, skeleton: Skeleton) -> None:
 
     thick = (through * across) ** 0.5
     # forearm and wrist: an ellipse about 58 mm by 40 mm
-    table.add(0, (at(45, 0, -1), at(0, 0, -1)), (29 * across, 27 * across), flat=0.70 * through / across, blend_mm=1)
-    table.add(0, (at(2, 0, -1), at(-26, 0, -2)), (26.5 * across, 27 * across), flat=0.66 * through / across, blend_mm=8)
+    table.add(0, (at(45.0, 0.0, -1.0), at(0.0, 0.0, -1.0)), (29 * across, 27 * across), flat=0.70 * through / across, blend_mm=1.0)
+    table.add(0, (at(2.0, 0.0, -1.0), at(-26.0, 0.0, -2.0)), (26.5 * across, 27 * across), flat=0.66 * through / across, blend_mm=8.0)
     carpal_z = {0: 11.0, 1: 3.0, 3: -5.0, 2: -13.0}
     head = {0: 13.2, 1: 12.6, 3: 12.0, 2: 12.0}
     for finger in FINGERS_IN_ROW:
         knuckle = skeleton.joints[1 + 3 * finger]
-        base = at(-14, 0, carpal_z[finger])
+        base = at(-14.0, 0.0, carpal_z[finger])
         sunk = knuckle - 1e-3 * through * 2.0 * DORSAL
-        table.add(0, (base, sunk), (13.5 * thick, head[finger] * thick), flat=0.98, blend_mm=8)
+        table.add(0, (base, sunk), (13.5 * thick, head[finger] * thick), flat=0.98, blend_mm=8.0)
         # dorsal knuckle and the tendon's ridge
         bump = knuckle + 1e-3 * through * 4.0 * DORSAL
-        table.add(0, (bump, bump), (7.6 * thick, 7.6 * thick), blend_mm=6, axis=np.array([-1.0, 0.0, 0.0]))
+        table.add(0, (bump, bump), (7.6 * thick, 7.6 * thick), blend_mm=6.0, axis=np.array([-1.0, 0.0, 0.0]))
         # pad below the knuckle
         pad = knuckle + 1e-3 * (np.array([6.0 * along, 0, 0]) - through * 6.5 * DORSAL)
-        table.add(0, (pad, pad + [0.010 * along, 0, 0]), (8.6 * thick, 8.5 * thick), blend_mm=8)
+        table.add(0, (pad, pad + [0.010 * along, 0, 0]), (8.6 * thick, 8.5 * thick), blend_mm=8.0)
     little, ring = skeleton.joints[7], skeleton.joints[10]
-    heel = at(-14, -6, -15)
+    heel = at(-14.0, -6.0, -15.0)
     table.add(
-        0, (heel, 0.35 * heel + 0.65 * little - [0, 0.008 * through, 0.0]), (13.5 * thick, 12.5 * thick), blend_mm=9
+        0, (heel, 0.35 * heel + 0.65 * little - [0, 0.008 * through, 0.0]), (13.5 * thick, 12.5 * thick), blend_mm=9.0
     )
     middle = skeleton.joints[4]
     table.add(
-        0, (at(-30, -4, 2), 0.5 * (middle + ring) - [-0.012, 0.005 * through, 0]), (12 * thick, 10 * thick), blend_mm=9
+        0, (at(-30.0, -4.0, 2.0), 0.5 * (middle + ring) - [-0.012, 0.005 * through, 0]), (12 * thick, 10 * thick), blend_mm=9.0
     )
 
 
@@ -115,18 +115,18 @@ def _add_thumb_muscles(table: _Table, skeleton: Skeleton) -> None:
     moving = {13: 1.0}
     half = {0: 0.5, 13: 0.5}
     palmar = np.array([-0.3, -1.0, -0.2])
-    table.add(0, (heel, base), (12 * size, 12.5 * size), bones=({0: 1.0}, half), hint=palmar, blend_mm=9)
-    table.add(0, (base, joint), (12.5 * size, 11.2 * size), bones=(half, moving), hint=palmar, blend_mm=9)
+    table.add(0, (heel, base), (12 * size, 12.5 * size), bones=({0: 1.0}, half), hint=palmar, blend_mm=9.0)
+    table.add(0, (base, joint), (12.5 * size, 11.2 * size), bones=(half, moving), hint=palmar, blend_mm=9.0)
     # the ball of the thumb
     belly = 0.5 * (base + joint) + 1e-3 * np.array([-6 * along, -4 * through, -6 * across])
-    table.add(0, (0.4 * heel + 0.6 * base, belly), (13 * size, 12 * size), bones=({0: 0.7, 13: 0.3}, half), blend_mm=10)
+    table.add(0, (0.4 * heel + 0.6 * base, belly), (13 * size, 12 * size), bones=({0: 0.7, 13: 0.3}, half), blend_mm=10.0)
     # web between thumb and index
     index = skeleton.joints[1]
     palm_side = index + 0.42 * (wrist - index) + [0.0, -0.004 * through, 0.002]
     thumb_side = base + 0.72 * (joint - base)
-    table.add(0, (palm_side, thumb_side), (8.5 * size, 8.5 * size), bones=({0: 1.0}, {0: 0.25, 13: 0.75}), blend_mm=14)
+    table.add(0, (palm_side, thumb_side), (8.5 * size, 8.5 * size), bones=({0: 1.0}, {0: 0.25, 13: 0.75}), blend_mm=14.0)
     nearer = index + 0.62 * (wrist - index) + [0.0, -0.005 * through, 0.0]
-    table.add(0, (nearer, base + 0.4 * (joint - base)), (12 * size, 11 * size), bones=({0: 1.0}, half), blend_mm=10)
+    table.add(0, (nearer, base + 0.4 * (joint - base)), (12 * size, 11 * size), bones=({0: 1.0}, half), blend_mm=10.0)
 
 
 def _add_webs(table: _Table, skeleton: Skeleton) -> None:
@@ -139,7 +139,7 @@ def _add_webs(table: _Table, skeleton: Skeleton) -> None:
             direction = (second - knuckle) / np.linalg.norm(second - knuckle)
             ends.append(knuckle + 1e-3 * size * (7.0 * direction - 3.0 * DORSAL))
             bones.append({0: 0.6, 1 + 3 * finger: 0.4})
-        table.add(0, (ends[0], ends[1]), (5.5 * size, 5.5 * size), bones=(bones[0], bones[1]), blend_mm=7)
+        table.add(0, (ends[0], ends[1]), (5.5 * size, 5.5 * size), bones=(bones[0], bones[1]), blend_mm=7.0)
 
 
 def _add_finger(table: _Table, skeleton: Skeleton, finger: int) -> None:
@@ -162,7 +162,7 @@ def _add_finger(table: _Table, skeleton: Skeleton, finger: int) -> None:
             bones=(bone, bone),
             hint=hint,
             flat=flat[k],
-            blend_mm=3,
+            blend_mm=3.0,
         )
         length = np.linalg.norm(end - a)
         if k == 2:
@@ -175,14 +175,14 @@ def _add_finger(table: _Table, skeleton: Skeleton, finger: int) -> None:
                 bones=(bone, bone),
                 hint=hint,
                 flat=0.95,
-                blend_mm=3,
+                blend_mm=3.0,
             )
         else:
             # the palmar pad of the phalanx
             pad_a, pad_b = a + 0.38 * (end - a) + 0.24 * low, a + 0.62 * (end - a) + 0.24 * low
             pad = 0.5 * (radii[k] + radii[k + 1]) * 0.90
             if not (thumb and k == 0) and length > 0.008:
-                table.add(group, (pad_a, pad_b), (pad, pad), bones=(bone, bone), hint=hint, blend_mm=3)
+                table.add(group, (pad_a, pad_b), (pad, pad), bones=(bone, bone), hint=hint, blend_mm=3.0)
         if k > 0:
             # the knuckle on the back
             back = a - 0.16 * low
@@ -194,5 +194,5 @@ def _add_finger(table: _Table, skeleton: Skeleton, finger: int) -> None:
                 bones=(prior, prior),
                 hint=hint,
                 axis=frame[0],
-                blend_mm=3,
+                blend_mm=3.0,
             )
