@@ -2,13 +2,13 @@
 
     pytest benchmarks/bench_layer.py
 
-Forward plus backward: the gradient of a loss on the vertices to pose, orientation, shape and translation.
+Figures are 20th percentiles, which other work on the machine moves least. Forward plus backward: the gradient of a loss
+on the vertices to pose, orientation, shape and translation.
 """
 
 import contextlib
 import io
 import pickle
-import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -73,8 +73,8 @@ def forward_backward(layer: Any, inputs: dict[str, Tensor]) -> None:
     [
         (forward, 1, 300, 1.0),
         (forward_backward, 1, 200, 1.0),
-        (forward_backward, 64, 60, 1.5),
-        (forward_backward, 512, 20, 1.5),
+        (forward_backward, 64, 50, 1.5),
+        (forward_backward, 512, 15, 1.5),
     ],
 )
 def test_beside_smplx(
@@ -96,7 +96,7 @@ def test_beside_smplx(
             start = time.perf_counter()
             run(layer, inputs)
             seconds[name].append(time.perf_counter() - start)
-    ours, theirs = (1000 * statistics.median(seconds[name]) for name in ("handkit", "smplx"))
+    ours, theirs = (1000 * float(np.quantile(seconds[name], 0.2)) for name in ("handkit", "smplx"))
     benchmark.extra_info.update(handkit_ms=ours, smplx_ms=theirs, ratio=theirs / ours)
     benchmark.pedantic(run, args=(layers["handkit"], inputs), rounds=rounds, warmup_rounds=2)
     with capsys.disabled():

@@ -28,7 +28,9 @@ SIZE = 384
 SUPERSAMPLING = 2
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle")
 # From pale to dark: factors on the model's own colours.
-TONES = np.array([[1.12, 1.2, 1.25], [1.05, 1.05, 1.02], [0.95, 0.88, 0.82], [0.78, 0.68, 0.6], [0.55, 0.45, 0.4]])
+SHEEN = 0.2
+FOREARM_M = 0.18
+TONES = np.array([[1.12, 1.2, 1.25], [1.05, 1.05, 1.02], [0.95, 0.88, 0.82], [0.8, 0.7, 0.62], [0.64, 0.54, 0.47]])
 
 
 class View(NamedTuple):
@@ -65,7 +67,7 @@ def background(rng: np.random.Generator) -> np.ndarray:
     return np.clip(rng.uniform(0.2, 0.8, 3) + 0.35 * (noise - noise.mean((0, 1))), 0, 1)
 
 
-def add_forearm(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, length: float = 0.18) -> tuple[np.ndarray, ...]:
+def add_forearm(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> tuple[np.ndarray, ...]:
     """The hand with its wrist's rim drawn out to +x in eight widening rings; vertices in the rest orientation [V,3]."""
     directed = {(int(f[k]), int(f[(k + 1) % 3])) for f in faces for k in range(3)}
     following = {b: a for a, b in directed if (b, a) not in directed}
@@ -78,7 +80,7 @@ def add_forearm(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, len
     for k in range(1, 9):
         t = k / 8
         wide = 1.0 + np.array([0.0, 0.35, 0.22]) * t**1.3
-        rings.append(centre + (ring - centre) * wide + [length * t, 0, 0])
+        rings.append(centre + (ring - centre) * wide + [FOREARM_M * t, 0, 0])
         current = len(vertices) + (k - 1) * len(rim) + np.arange(len(rim))
         for i in range(len(rim)):
             j = (i + 1) % len(rim)
@@ -92,7 +94,7 @@ def add_forearm(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, len
 def render(
     vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, behind: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """The mesh (camera frame, metres) over a background: smooth normals, ambient and one directional light, uint8."""
+    """The mesh (camera frame, metres) over a background: smooth normals, ambient and one directional light, sheen."""
     size = SIZE * SUPERSAMPLING
     focal = 1.3 * size
     pixels = np.column_stack([focal * vertices[:, :2] / vertices[:, 2:] + size / 2, vertices[:, 2]])
@@ -113,7 +115,9 @@ def render(
     shade = ambient + (1.05 - ambient) * np.clip(normal @ light, 0, None)
     albedo = (weights * colors[corners]).sum(1) * TONES[rng.integers(len(TONES))]
     picture = cv2.resize(behind, (size, size), interpolation=cv2.INTER_LINEAR)
-    picture[seen] = np.clip(albedo * shade[:, None] * rng.uniform(0.8, 1.1), 0, 1)
+    halfway = light + np.array([0.0, 0.0, -1.0])
+    sheen = SHEEN * np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, None) ** 25
+    picture[seen] = np.clip(albedo * shade[:, None] * rng.uniform(0.9, 1.1) + sheen[:, None], 0, 1)
     picture = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     picture += rng.normal(0, 0.01, picture.shape)
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)

@@ -115,7 +115,7 @@ def _motion(
     ease = (0.5 - 0.5 * np.cos(np.pi * phase / _FRAMES_PER_POSE))[:, None, None]
     angles = (1 - ease) * keys[step] + ease * keys[step + 1]
     pose = angles_to_pose(torch.from_numpy(angles), joint_frames(hand))
-    turn = 2 * np.pi * np.arange(frames) / frames
+    turn = 2 * np.pi * np.arange(frames) / FRAMES
     offsets = rng.uniform(0, 2 * np.pi, 6)
     tilt = 0.3 * np.stack([np.sin(turn + offset) for offset in offsets[:3]], 1)
     rotation = roma.rotvec_to_rotmat(torch.from_numpy(tilt)) @ torch.from_numpy(_FACING)

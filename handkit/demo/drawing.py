@@ -74,6 +74,8 @@ def _drawn(frames: Iterable[Frame], rows: Predictions, hands: HandPair, stage: S
     for frame in frames:
         chosen: list[int] = []
         vertices: list[np.ndarray] = []
+        while waiting is not None and waiting[0] < frame.index:
+            waiting = next(meshes, None)
         if waiting is not None and waiting[0] == frame.index:
             _, chosen, vertices = waiting
             waiting = next(meshes, None)

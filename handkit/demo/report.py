@@ -1,7 +1,7 @@
 """The result of a run for people: a table, what was written, and what to do next."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from rich.console import Console
@@ -21,18 +21,24 @@ def print_report(result: DemoResult) -> None:
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     if result.records:
         console.print(_table(result.records))
+    for line in _lines(result):
+        # Wrapped lines could not be copied into a shell.
+        console.print(line, soft_wrap=True)
+
+
+def _lines(result: DemoResult) -> Iterator[str]:
     if result.clip_score is not None:
         score = result.clip_score
-        console.print(
+        yield (
             f"against the clip's truth: PA-MPJPE {score.pa_mpjpe_mm:.2f} mm, 2D error {score.error_2d_px:.2f} px, "
             f"found in {score.detection_rate:.0%} of frames, acceleration {score.acceleration_mm_per_frame2:.2f} "
             f"mm/frame^2 (true {score.true_acceleration_mm_per_frame2:.2f})"
         )
-    console.print(f"wrote {result.out}/summary.json, and for each name above hands.npz{_pictures(result)}")
+    yield f"wrote {result.out}/summary.json, and for each name above hands.npz{_pictures(result)}"
     if result.interrupted:
-        console.print("interrupted: the same command again goes on from here")
+        yield "interrupted: the same command again goes on from here"
     elif next_step := _next_step(result):
-        console.print(f"next: {next_step}")
+        yield f"next: {next_step}"
 
 
 def _table(records: Sequence[InputRecord]) -> Table:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,7 +135,10 @@ def _do(unit: Unit, tools: Tools, *, is_clip: bool) -> list[InputRecord]:
         return [process_video(unit, tools, clip_camera() if is_clip and not _has_camera(tools.options) else None)]
     assert caught.error is not None
     seconds = round(time.monotonic() - started, 3)
-    return [replace(failed(path, unit.kind, caught.error), seconds=seconds) for path in unit.paths]
+    return [
+        failed(record.input, unit.kind, caught.error, seconds) if record.status == "not done" else record
+        for record in _so_far(unit, tools)
+    ]
 
 
 def _so_far(unit: Unit, tools: Tools) -> list[InputRecord]:

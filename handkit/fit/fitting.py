@@ -30,6 +30,8 @@ ACCELERATION_SIGMA = (3.0, 40.0, 60.0)
 WINDOW, OVERLAP = 300, 20
 SHAPE_FRAMES = 32
 KEY_STRIDE = 8
+# At first no residual is an outlier: the start may be far off.
+START_ROBUST = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +259,7 @@ def _fit_rows(
 def _best_start(objective: Objective, betas: Tensor, iterations: int, starts: list[Pose] | None = None) -> Pose:
     """The cheapest pose of every row after a few iterations from each of several starts."""
     rows = torch.arange(len(betas))
+    objective = objective.with_robust(START_ROBUST)
     best, best_cost = None, None
     for start in starts or _starts(objective.model, objective.observed, betas):
         pose, _, cost = solve_rows(objective, start, betas, rows, beta_precision=None, iterations=iterations)

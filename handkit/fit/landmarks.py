@@ -16,7 +16,7 @@ class LandmarkSource:
     point_sigma_m: of the relative 3D landmarks along the camera's x, y and z.
     """
 
-    image_sigma: float = 0.02
+    image_sigma: float = 0.015
     point_sigma_m: tuple[float, float, float] = (0.01, 0.01, 0.012)
     shifts: tuple[tuple[int, int, float], ...] = ()
 

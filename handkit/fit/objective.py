@@ -12,7 +12,8 @@ from torch import Tensor
 
 from handkit.fit.kinematics import JointModel, Pose
 
-MIN_DEPTH_M = 0.02
+# Nearer joints than this are pushed away, with this standard deviation.
+MIN_DEPTH_M, DEPTH_SIGMA_M = 0.04, 0.004
 
 # Cost [B], weighted residuals [B,R] and their Jacobian [B,R,61] if asked for.
 Term = tuple[Tensor, Tensor, Tensor | None]
@@ -66,9 +67,15 @@ class Objective:
         self.landmark_map, self.robust = landmark_map, robust
 
     def take(self, rows: Int[Tensor, " N"]) -> "Objective":
-        return Objective(
-            self.model, self.observed.take(rows), self.prior, landmark_map=self.landmark_map, robust=self.robust
-        )
+        """The objective of some rows."""
+        return self._changed(self.observed.take(rows), self.robust)
+
+    def with_robust(self, robust: float) -> "Objective":
+        """The same evidence with outliers from `robust` sigma on."""
+        return self._changed(self.observed, robust)
+
+    def _changed(self, observed: Observations, robust: float) -> "Objective":
+        return Objective(self.model, observed, self.prior, landmark_map=self.landmark_map, robust=robust)
 
     def cost(self, pose: Pose, betas: Float[Tensor, "B 10"]) -> Float[Tensor, " B"]:
         """Cost of every row."""
@@ -108,12 +115,14 @@ class Objective:
         uv = joints[..., :2] / z
         weight = 1 / o.ray_sigma
         residual = (uv - o.rays) * weight[..., None]
-        jac = None
+        too_near = (MIN_DEPTH_M - joints[..., 2]).clamp_min(0) / DEPTH_SIGMA_M
+        jac = near_jac = None
         if J is not None:
-            behind = joints[..., 2:] < MIN_DEPTH_M
-            jac = (J[..., :2, :] - uv[..., None] * J[..., 2:, :].masked_fill(behind[..., None], 0)) / z[..., None]
+            near = joints[..., 2:] < MIN_DEPTH_M
+            jac = (J[..., :2, :] - uv[..., None] * J[..., 2:, :].masked_fill(near[..., None], 0)) / z[..., None]
             jac = jac * weight[..., None, None]
-        return [self._robust(residual, jac)]
+            near_jac = (-J[..., 2, :] / DEPTH_SIGMA_M).masked_fill(~near, 0)
+        return [self._robust(residual, jac), ((too_near**2).sum(-1), too_near, near_jac)]
 
     def _point_terms(self, joints: Tensor, J: Tensor | None) -> list[Term]:
         o = self.observed

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from handkit.fit.kinematics import JointModel, Pose
-from handkit.fit.objective import Observations
+from handkit.fit.objective import MIN_DEPTH_M, Observations
 from handkit.geometry import procrustes
 from handkit.hand.limits import sample_angles
 
@@ -36,7 +36,7 @@ def start_from_points(
 
 
 def place_on_rays(joints: Float[Tensor, "B 21 3"], observed: Observations) -> Float[Tensor, "B 3"]:
-    """The translation that best puts joints on their rays (linear least squares), at least 10 cm away."""
+    """The translation that best puts joints on their rays (linear least squares), all in front of the camera."""
     weight = torch.isfinite(observed.ray_sigma).to(joints.dtype)
     u, v = observed.rays.unbind(-1)
     zero, one = torch.zeros_like(u), torch.ones_like(u)
@@ -50,7 +50,7 @@ def place_on_rays(joints: Float[Tensor, "B 21 3"], observed: Observations) -> Fl
     count = weight[:, :21].sum(-1).clamp_min(1)
     mean = torch.stack([(u * weight[:, :21]).sum(-1) / count, (v * weight[:, :21]).sum(-1) / count], -1)
     fallback = 0.5 * torch.cat([mean, torch.ones_like(mean[:, :1])], -1) - joints.mean(1)
-    bad = place[:, 2] + z.amin(-1) < 0.1
+    bad = place[:, 2] + z.amin(-1) < MIN_DEPTH_M
     return torch.where(bad[:, None], fallback, place)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from handkit.conventions import OURS_FROM_MANO_AND_TIPS
 from handkit.errors import HandkitError
 from handkit.hand.model import HandModel
-from handkit.hand.skinning import Blend, build_quadratic, joint_maps, rotations
+from handkit.hand.skinning import build_quadratic, joint_maps, rotations, skin
 
 
 class HandOutput(NamedTuple):
@@ -73,7 +73,7 @@ class ManoLayer(nn.Module):
         """
         size = self.num_pca or 45
         batch, constants, (orient, pose, shape, shift) = self._prepare(
-            (global_orient, hand_pose, betas, transl), (3, size, 10, 3)
+            {"global_orient": global_orient, "hand_pose": hand_pose, "betas": betas, "transl": transl}, (3, size, 10, 3)
         )
         with torch.autocast(orient.device.type, enabled=False):  # half precision would cost millimetres
             if constants.components is not None:
@@ -92,18 +92,20 @@ class ManoLayer(nn.Module):
         transl: Float[Tensor, "*#B 3"] | None = None,
     ) -> HandOutput:
         """Pose the hand by rotation matrices of its 16 joints, wrist first; mean pose and PCA play no part."""
-        batch, constants, (flat, shape, shift) = self._prepare((matrices.flatten(-3), betas, transl), (144, 10, 3))
+        batch, constants, (flat, shape, shift) = self._prepare(
+            {"matrices": matrices.flatten(-3), "betas": betas, "transl": transl}, (144, 10, 3)
+        )
         with torch.autocast(flat.device.type, enabled=False):
             return _skin(constants, flat, shape, None if transl is None else shift, batch)
 
     def _prepare(
-        self, inputs: Sequence[Tensor | None], sizes: Sequence[int]
+        self, inputs: dict[str, Tensor | None], sizes: Sequence[int]
     ) -> tuple[torch.Size, _Constants, list[Tensor]]:
         """The common leading dimensions, the constants of the inputs' kind, and the inputs as [N, size]."""
-        given = [tensor for tensor in inputs if tensor is not None]
-        for tensor, size in zip(inputs, sizes, strict=True):
+        given = [tensor for tensor in inputs.values() if tensor is not None]
+        for (name, tensor), size in zip(inputs.items(), sizes, strict=True):
             if tensor is not None and tensor.shape[-1] != size:
-                raise HandkitError(f"an input of shape {tuple(tensor.shape)}", f"its last dimension must be {size}")
+                raise HandkitError(f"{name} has shape {tuple(tensor.shape)}", f"its last dimension must be {size}")
         dtype = torch.float64 if any(tensor.dtype == torch.float64 for tensor in given) else torch.float32
         device = given[0].device if given else self.faces.device
         batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in given))
@@ -114,7 +116,7 @@ class ManoLayer(nn.Module):
             torch.zeros(number, size, dtype=dtype, device=device)
             if tensor is None
             else tensor.to(dtype).expand(*batch, size).reshape(number, size)
-            for tensor, size in zip(inputs, sizes, strict=True)
+            for tensor, size in zip(inputs.values(), sizes, strict=True)
         ]
         return batch, self._constants[dtype, device], flat
 
@@ -130,7 +132,7 @@ def _skin(
     maps = joint_maps(matrices.view(number, 16, 3, 3), rest, transl, constants.bottom)[:, :, :3]
     turned, shift = maps.split([3, 1], dim=3)
     posed = (turned @ rest + shift).squeeze(3)
-    vertices = Blend.apply(maps.permute(0, 2, 3, 1).contiguous(), shaped, constants.weights)
+    vertices = skin(maps.permute(0, 2, 3, 1).contiguous(), shaped, constants.weights)
     tips = vertices.index_select(1, constants.tips)
     joints = torch.cat([posed, tips], dim=1).index_select(1, constants.order)
     return HandOutput(vertices.view(*batch, 778, 3), joints.view(*batch, 21, 3))

@@ -102,7 +102,7 @@ class ManoLayer(nn.Module):
         with joint_rot_mode "rotmat" and no PCA it is [B, 16, 3, 3], projected onto rotations, the mean pose left out.
         A `th_trans` [B, 3] (metres) that is not zero is added; else, with `center_idx`, that joint becomes the origin.
         `root_palm` puts the palm, the mean of vertices 95 and 22, in the wrist's place; `share_betas` averages betas
-        over the batch. One-element betas and trans count as not given.
+        over the batch. Betas of one element and a trans of zeros, manopth's defaults, count as not given.
         """
         betas = None if th_betas is None or th_betas.numel() == 1 else th_betas
         if betas is not None and bool(share_betas):

@@ -95,7 +95,10 @@ def load_hand(
         logger.info("%s: the sign of the shape directions' x component is corrected", path)
         hand = replace(hand, shapedirs=hand.shapedirs * _MIRROR[:, None])
     if _looks_like(hand) not in (None, file_side):
-        logger.warning("%s is taken as a %s hand but its fingers point the other way", path, file_side)
+        said = (
+            "%s is taken as a %s hand but its fingers point the other way; a side in its name (left, right) goes first"
+        )
+        logger.warning(said, path, file_side)
     if side not in (None, file_side):
         logger.warning("%s is a %s hand: using its mirror image as the %s hand", path, file_side, side)
         return hand.mirrored()

@@ -74,6 +74,10 @@ class _Array(_Inert):
     """numpy.ndarray; its state is (version, shape, dtype, fortran, bytes)."""
 
 
+class _Buffer(_Inert):
+    """numpy's _frombuffer, which protocol 5 uses for arrays: called with (bytes, dtype, shape, order)."""
+
+
 class _Dtype(_Inert):
     pass
 
@@ -111,6 +115,7 @@ class _Encode(_Inert):
 _ADMITTED: Final[dict[tuple[str, str], type]] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Buffer for core in ("core", "_core")},
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _Encode,
@@ -142,7 +147,7 @@ class _Unpickler(pickle.Unpickler):
 
 def to_array(value: object) -> np.ndarray:
     """A stand-in, or a plain value, as a numeric array; ValueError, TypeError or IndexError where it is none."""
-    if isinstance(value, _Array):
+    if isinstance(value, (_Array, _Buffer)):
         return _array(value)
     if isinstance(value, _Scalar):
         dtype, raw = value.args
@@ -161,14 +166,18 @@ def to_array(value: object) -> np.ndarray:
     return array
 
 
-def _array(value: _Array) -> np.ndarray:
-    if not isinstance(value.state, tuple):
+def _array(value: _Array | _Buffer) -> np.ndarray:
+    if isinstance(value, _Buffer):
+        raw, dtype, shape, order = value.args
+    elif isinstance(value.state, tuple):
+        _, shape, dtype, fortran, raw = value.state
+        order = "F" if fortran else "C"
+    else:
         raise ValueError("an array without content")
-    _, shape, dtype, fortran, raw = value.state
     content, kind = _bytes(raw), _dtype(dtype)
     if math.prod(shape) * kind.itemsize != len(content):
         raise ValueError(f"{len(content)} bytes for shape {shape} of {kind}")
-    return np.frombuffer(content, kind).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(content, kind).reshape(shape, order=order)
 
 
 def _dtype(value: object) -> np.dtype:
@@ -191,7 +200,7 @@ def _selected(value: _Select) -> np.ndarray:
     """chumpy's Select: entries of the flattened array, in a shape of their own."""
     parts = value.parts
     indices, shape = parts.get("idxs"), parts.get("preferred_shape")
-    if not isinstance(indices, _Array):
+    if not isinstance(indices, (_Array, _Buffer)):
         raise ValueError("a Select without indices")
     chosen = to_array(parts.get("a")).ravel()[_array(indices)]
     return chosen if shape is None else chosen.reshape(shape)

@@ -35,8 +35,7 @@ def test_errors_arrive_after_the_items_before_them() -> None:
         yield 2
         raise ValueError("third")
 
-    seen = []
+    iterator = ahead(items())
+    assert [next(iterator), next(iterator)] == [1, 2]
     with pytest.raises(ValueError, match="third"):
-        for item in ahead(items()):
-            seen.append(item)
-    assert seen == [1, 2]
+        next(iterator)

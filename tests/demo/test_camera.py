@@ -59,7 +59,8 @@ def test_camera_folder_prefers_the_images_own_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [{"other.jpg": [1, 1, 1, 1]}, {"K": [1, 2, 3]}, {"K": "wide"}, {"K": [-1, 1, 1, 1]}, {"K": [[1, 0], [0, 1]]}]
+    "content",
+    [{"other.jpg": [1, 1, 1, 1]}, {"K": [1, 2, 3]}, {"K": "wide"}, {"K": [-1, 1, 1, 1]}, {"K": [[1, 0], [0, 1]]}],
 )
 def test_bad_camera_files_are_errors(tmp_path: Path, content: object) -> None:
     with pytest.raises(HandkitError, match=r"c\.json"):

@@ -18,7 +18,16 @@ def named(root: Path, *arguments: str, out: str = "out") -> dict[str, list[str]]
 
 
 def test_folder_is_read_recursively_and_stills_share_a_unit(tmp_path: Path) -> None:
-    touch(tmp_path, "in/b.jpg", "in/a.PNG", "in/clip.mp4", "in/sub/c.jpeg", "in/sub/d.MOV", "in/notes.txt", "in/.hidden.jpg")
+    touch(
+        tmp_path,
+        "in/b.jpg",
+        "in/a.PNG",
+        "in/clip.mp4",
+        "in/sub/c.jpeg",
+        "in/sub/d.MOV",
+        "in/notes.txt",
+        "in/.hidden.jpg",
+    )
     assert named(tmp_path, "in") == {
         "clip": ["clip.mp4"],
         "in": ["a.PNG", "b.jpg"],
@@ -34,7 +43,9 @@ def test_same_names_in_different_folders_do_not_collide(tmp_path: Path) -> None:
 
 
 def test_names_stay_apart_when_stems_or_folders_agree(tmp_path: Path) -> None:
-    touch(tmp_path, "in/clip.mp4", "in/clip.mov", "in/sub.mp4", "in/sub/a.jpg", "in/b.jpg", "in/in/c.jpg", "in/solo.avi")
+    touch(
+        tmp_path, "in/clip.mp4", "in/clip.mov", "in/sub.mp4", "in/sub/a.jpg", "in/b.jpg", "in/in/c.jpg", "in/solo.avi"
+    )
     assert named(tmp_path, "in") == {
         "clip.mov": ["clip.mov"],
         "clip.mp4": ["clip.mp4"],

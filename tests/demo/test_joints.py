@@ -55,7 +55,9 @@ def test_bad_files_are_errors(tmp_path: Path, name: str, content: bytes) -> None
     assert "[T, 21, 3]" in caught.value.fix
 
 
-@pytest.mark.parametrize(("scale", "said"), [(1, None), (1000, "millimetres"), (100, "centimetres"), (30, "not metres")])
+@pytest.mark.parametrize(
+    ("scale", "said"), [(1, None), (1000, "millimetres"), (100, "centimetres"), (30, "not metres")]
+)
 def test_suspicious_units_are_warned_of(
     joints: np.ndarray, caplog: pytest.LogCaptureFixture, scale: float, said: str | None
 ) -> None:

@@ -1,6 +1,7 @@
 """The pipeline on tiny inputs: what is written, what is skipped, what is reported."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import handkit.demo.stills as stills
+import handkit.demo.videos as videos
 from handkit.demo.clip import score_clip
 from handkit.demo.options import DemoOptions
 from handkit.demo.run import DemoResult, run_demo
@@ -16,7 +18,7 @@ from handkit.errors import HandkitError
 from handkit.export.predictions import load_predictions
 from handkit.hand import ManoLayer, load_hand
 from handkit.images import RgbImage, read_image, write_image
-from handkit.video import VideoReader, VideoWriter
+from handkit.video import Frame, VideoReader, VideoWriter
 
 PLAIN = DemoOptions(overlay=False)
 
@@ -175,7 +177,8 @@ def test_rotation_turns_input_and_camera_is_of_the_turned_image(hand_picture: Rg
 
 
 def test_only_the_wanted_side_is_kept(hand_picture: RgbImage, hand_clip: Path, tmp_path: Path) -> None:
-    write_image(tmp_path / "both.png", np.concatenate([hand_picture[:, ::-1], hand_picture], axis=1))
+    near = hand_picture[50:400, 360:640]
+    write_image(tmp_path / "both.png", np.concatenate([near[:, ::-1], near], axis=1))
     name = f"{tmp_path.name}/hands.npz"
     run(tmp_path / "l", tmp_path / "both.png", options=replace(PLAIN, hands="left", max_hands=1))
     assert load_predictions(tmp_path / "l" / name).is_right.tolist() == [False]
@@ -246,6 +249,64 @@ def test_joints_file(hand_clip: Path, tmp_path: Path) -> None:
     assert run(tmp_path / "out", tmp_path / "mine.npy", options=replace(PLAIN, export=("glb",)))[0].records[0].skipped
 
 
+class RecordedWebcam:
+    """Stands for a camera: the clip's frames."""
+
+    clip: Path
+
+    def __init__(self, device: int, *, duration_s: float | None, rotate: int) -> None:
+        self.asked = (device, duration_s, rotate)
+        self.reader = VideoReader(self.clip, rotate=rotate)
+        self.fps, self.frame_count, self.is_closed = 30.0, 8, False
+
+    def __iter__(self) -> Iterator[Frame]:
+        assert self.asked == (1, 0.3, 0)
+        yield from self.reader
+        # Nobody waits for the end: Ctrl-C ends the recording, not the run.
+        raise KeyboardInterrupt
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_webcam_is_recorded_then_done_like_a_video(
+    hand_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RecordedWebcam.clip = hand_clip
+    monkeypatch.setattr(videos, "WebcamReader", RecordedWebcam)
+    options = replace(PLAIN, duration=0.3)
+    result, errors = run(tmp_path, Path("webcam:1"), options=options)
+    assert not errors
+    (record,) = result.records
+    assert (record.input, record.kind, record.status, record.frames, record.hands) == (
+        "webcam:1",
+        "webcam",
+        "done",
+        8,
+        8,
+    )
+    assert (tmp_path / "webcam1/recording.mp4").is_file()
+    refused, errors = run(tmp_path, Path("webcam:1"), options=options)
+    assert refused.exit_code == 1
+    assert "holds an earlier recording" in errors[0]
+
+
+def test_a_bug_fails_its_input_only(
+    photos: Path, hand_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr(videos, "fit_over_time", fail)
+    errors: list[str] = []
+    inputs = [str(photos / "hand.jpg"), str(hand_clip)]
+    result = run_demo(inputs, tmp_path / "out", PLAIN, on_error=lambda error: errors.append(error.what))
+    assert statuses(result) == {"hand.jpg": "done", "clip.mp4": "failed"}
+    assert "unexpected ZeroDivisionError: surprise" in errors[0]
+    with pytest.raises(ZeroDivisionError):
+        run_demo(inputs, tmp_path / "out", PLAIN, debug=True)
+
+
 def test_what_concerns_all_inputs_raises(photos: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
@@ -255,3 +316,12 @@ def test_what_concerns_all_inputs_raises(photos: Path, tmp_path: Path) -> None:
         run(tmp_path / "out", photos, options=replace(PLAIN, bbox=tmp_path / "none.json"))
     with pytest.raises(HandkitError, match="no such file or folder of keypoints"):
         run(tmp_path / "out", photos, options=replace(PLAIN, keypoints=tmp_path / "none.npy"))
+
+
+def test_real_photo_of_two_left_hands(realdata: Path, tmp_path: Path) -> None:
+    result, _ = run(tmp_path, realdata / "photos/two_left_hands_up_down.jpg")
+    assert result.exit_code == 0
+    rows = load_predictions(tmp_path / "photos/hands.npz")
+    assert rows.is_right.tolist() == [False, False]
+    size = np.ptp(rows.keypoints_2d, axis=1).max(1)
+    assert (np.linalg.norm(rows.joints_2d - rows.keypoints_2d, axis=-1).mean(1) < 0.05 * size).all()

@@ -48,7 +48,7 @@ def test_chumpy_file_equals_what_chumpy_evaluates(reference: Path) -> None:
     assert read["parents"].tolist() == [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("sparse", [scipy.sparse.csc_matrix, scipy.sparse.csr_matrix, np.asarray])
 def test_resaved_pickles(mano_dict: dict, write_pickle: Callable, protocol: int, sparse: Callable) -> None:
     dense = mano_dict["J_regressor"].toarray()
@@ -210,6 +210,7 @@ def test_names_beside_the_admitted_ones(tmp_path: Path, name: tuple[str, str]) -
 ADMITTED = [
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("_codecs", "encode"),
@@ -357,6 +358,12 @@ def test_cyclic_and_hostile_chumpy(write_pickle: Callable, tmp_path: Path) -> No
     path.write_bytes(b"\x80\x02}" + key + select + b"s.")
     with pytest.raises(HandkitError, match="Select without indices"):
         read_hand_file(path)
+
+
+def test_numbers_in_place_of_arrays(mano_dict: dict, write_pickle: Callable) -> None:
+    for number in (np.float64(1.5), 1.5):
+        with pytest.raises(HandkitError, match=r"'hands_mean' has shape \(\)"):
+            read_hand_file(write_pickle({**mano_dict, "hands_mean": number}))
 
 
 def test_sparse_that_does_not_add_up(mano_dict: dict, write_pickle: Callable) -> None:

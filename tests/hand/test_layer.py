@@ -67,7 +67,7 @@ def test_parity_with_smplx(mano_folder: Path, num_pca: int | None, flat: bool, s
         dtype=dtype,
     )
     ours = ManoLayer(load_hand(path, fix_left_shapedirs=False), num_pca=num_pca, flat_hand_mean=flat)
-    assert_equal_to_smplx(ours, theirs, build_inputs(5, dtype=dtype, pose=num_pca or 45))
+    assert_equal_to_smplx(ours, theirs, build_inputs(10, dtype=dtype, pose=num_pca or 45))
 
 
 def assert_equal_to_smplx(ours: ManoLayer, theirs: Any, inputs: dict[str, Tensor]) -> None:
@@ -136,9 +136,10 @@ def test_plain_twin_of_the_whole_layer(layer: ManoLayer) -> None:
     np.testing.assert_allclose(joints, np.stack(moved) + inputs["transl"].numpy(), atol=1e-12)
 
 
+@pytest.mark.parametrize("batch", [2, 9])  # few hands and many take different ways
 @pytest.mark.parametrize("scale", [0.0, 1e-9, 1e-4, 0.5, 2.0])
-def test_gradcheck(layer: ManoLayer, scale: float) -> None:
-    inputs = [value.requires_grad_() for value in build_inputs(2, scale=scale).values()]
+def test_gradcheck(layer: ManoLayer, scale: float, batch: int) -> None:
+    inputs = [value.requires_grad_() for value in build_inputs(batch, scale=scale).values()]
 
     def run(*values: Tensor) -> tuple[Tensor, ...]:
         return tuple(layer(**dict(zip(SIZES, values, strict=True))))
@@ -148,11 +149,11 @@ def test_gradcheck(layer: ManoLayer, scale: float) -> None:
 
 
 def test_gradients_beyond_one_chunk(layer: ManoLayer) -> None:
-    """70 hands pass in three chunks: the gradient of each is that of the hand alone."""
-    inputs = {name: value.requires_grad_() for name, value in build_inputs(70).items()}
+    """130 hands pass in three chunks: the gradient of each is that of the hand alone."""
+    inputs = {name: value.requires_grad_() for name, value in build_inputs(130).items()}
     factor = torch.linspace(0, 1, 778 * 3, dtype=torch.float64).view(778, 3)
     together = torch.autograd.grad((layer(**inputs).vertices * factor).sum(), list(inputs.values()))
-    for row in (0, 31, 32, 69):
+    for row in (0, 63, 64, 129):
         alone = {name: value[row].detach().requires_grad_() for name, value in inputs.items()}
         single = torch.autograd.grad((layer(**alone).vertices * factor).sum(), list(alone.values()))
         for whole, one in zip(together, single, strict=True):
@@ -161,10 +162,10 @@ def test_gradients_beyond_one_chunk(layer: ManoLayer) -> None:
 
 def test_blend_equals_its_plain_twin() -> None:
     generator = torch.Generator().manual_seed(3)
-    affine = torch.randn(40, 3, 4, 16, dtype=torch.float64, generator=generator).requires_grad_()
-    shaped = torch.randn(40, 3, 50, dtype=torch.float64, generator=generator).requires_grad_()
+    affine = torch.randn(70, 3, 4, 16, dtype=torch.float64, generator=generator).requires_grad_()
+    shaped = torch.randn(70, 3, 50, dtype=torch.float64, generator=generator).requires_grad_()
     weights = torch.rand(16, 50, dtype=torch.float64, generator=generator)
-    pull = torch.randn(40, 50, 3, dtype=torch.float64, generator=generator)
+    pull = torch.randn(70, 50, 3, dtype=torch.float64, generator=generator)
     fast, plain = Blend.apply(affine, shaped, weights), blend(affine, shaped, weights)
     torch.testing.assert_close(fast, plain)
     wanted = torch.autograd.grad(plain, (affine, shaped), pull)
@@ -172,16 +173,19 @@ def test_blend_equals_its_plain_twin() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # torch.func's own
-def test_jacobians_through_torch_func(layer: ManoLayer) -> None:
-    pose = build_inputs(3)["hand_pose"]
+@pytest.mark.parametrize("batch", [(), (9,)])
+def test_jacobians_through_torch_func(batch: tuple[int, ...]) -> None:
+    layer = ManoLayer(load_hand("open"), num_pca=2)
+    poses, betas = build_inputs(3, *batch, pose=2)["hand_pose"], torch.ones(*batch, 10, dtype=torch.float64)
 
-    def joints(one: Tensor) -> Tensor:
-        return layer(hand_pose=one).joints
+    def tips(pose: Tensor) -> Tensor:
+        joints = layer(hand_pose=pose, betas=betas).joints[..., [4, 8], :]
+        return joints.sum(0) if batch else joints
 
-    backward = torch.autograd.functional.jacobian(joints, pose[1])
-    torch.testing.assert_close(torch.func.jacfwd(joints)(pose[1]), backward)
-    torch.testing.assert_close(torch.func.vmap(torch.func.jacrev(joints))(pose)[1], backward)
-    torch.testing.assert_close(torch.func.vmap(torch.func.jacfwd(joints))(pose)[1], backward)
+    backward = torch.autograd.functional.jacobian(tips, poses[1])
+    torch.testing.assert_close(torch.func.jacfwd(tips)(poses[1]), backward)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacrev(tips))(poses)[1], backward)
+    torch.testing.assert_close(torch.func.vmap(torch.func.jacfwd(tips))(poses)[1], backward)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -295,7 +299,7 @@ def test_mano_arrays_stay_out_of_the_state_dict(layer: ManoLayer) -> None:
 
 
 def test_wrong_sizes_are_said(layer: ManoLayer) -> None:
-    with pytest.raises(HandkitError, match=r"\(2, 6\)") as caught:
+    with pytest.raises(HandkitError, match=r"hand_pose has shape \(2, 6\)") as caught:
         layer(hand_pose=torch.zeros(2, 6))
     assert "45" in caught.value.fix
     with pytest.raises(HandkitError, match="num_pca is 46"):

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from handkit.conventions import FINGERS, FINGERTIP_VERTICES, MANO_FINGERS, PALM_VERTICES
 from handkit.hand.build.assemble import build_mesh
+from handkit.hand.build.correctives import REACH, bone_transforms
 from handkit.hand.build.flesh import build_cones
 from handkit.hand.build.implicit import evaluate
 from handkit.hand.build.order import CAP_FACES
@@ -101,8 +104,8 @@ def test_faces_look_outward_and_volume_is_a_hands(hand: HandModel) -> None:
     corners = hand.v_template[hand.faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    outside = evaluate(cones, corners.mean(1) + 0.0025 * normal)[0] > evaluate(cones, corners.mean(1) - 0.0025 * normal)[0]
-    assert outside.all()
+    outer, inner = (evaluate(cones, corners.mean(1) + step * normal)[0] for step in (0.0025, -0.0025))
+    assert (outer > inner).all()
 
 
 @numba.njit
@@ -271,7 +274,9 @@ def test_shape_moves_joints_with_the_skin(hand: HandModel) -> None:
 # Pose
 
 
-def section_area(vertices: np.ndarray, faces: np.ndarray, centre: np.ndarray, normal: np.ndarray, reach: float) -> float:
+def section_area(
+    vertices: np.ndarray, faces: np.ndarray, *, centre: np.ndarray, normal: np.ndarray, reach: float
+) -> float:
     """Area within `reach` of `centre` of the section by a plane, seen from the centre in 72 directions."""
     u = np.cross(normal, [0.3, 0.5, 0.8])
     u /= np.linalg.norm(u)
@@ -314,11 +319,10 @@ def test_bent_knuckles_keep_their_section(hand: HandModel, layer: ManoLayer, fin
         angles[row, 0] = flexion
         vertices = layer(hand_pose=angles_to_pose(angles, frames)).vertices.numpy()
         # half the turn brings the rest bone to the bisector of the bent joint
-        half = angles.clone()
-        half[row, 0] = flexion / 2
-        axis = frames[row].numpy()
-        normal = axis @ [np.cos(flexion / 2), np.sin(flexion / 2), 0.0]
-        areas.append(section_area(vertices, hand.faces, rest_joints(hand)[1 + row], normal, THICK_KNUCKLE_M))
+        normal = frames[row].numpy() @ [np.cos(flexion / 2), np.sin(flexion / 2), 0.0]
+        areas.append(
+            section_area(vertices, hand.faces, centre=rest_joints(hand)[1 + row], normal=normal, reach=THICK_KNUCKLE_M)
+        )
     assert areas[1] > 0.7 * areas[0], f"{areas[1] / areas[0]:.2f}"
 
 
@@ -331,7 +335,7 @@ def test_thumb_knuckles_keep_their_section(hand: HandModel, layer: ManoLayer) ->
             vertices = layer(hand_pose=angles_to_pose(angles, frames)).vertices.numpy()
             normal = frames[row].numpy() @ [np.cos(flexion / 2), np.sin(flexion / 2), 0.0]
             areas[row, flexion] = section_area(
-                vertices, hand.faces, rest_joints(hand)[1 + row], normal, 1.2 * THICK_KNUCKLE_M
+                vertices, hand.faces, centre=rest_joints(hand)[1 + row], normal=normal, reach=1.2 * THICK_KNUCKLE_M
             )
     for row in (13, 14):
         assert areas[row, np.pi / 2] > 0.7 * areas[row, 0.0]
@@ -373,6 +377,25 @@ def test_pose_components(hand: HandModel) -> None:
     scores = (natural - hand.hands_mean) @ hand.hands_components.T
     assert (np.diff(scores.var(0)) < 0.1 * scores.var(0)[:-1] + 1e-4).all(), "by falling variance"
     assert scores[:, :12].var(0).sum() > 0.85 * scores.var(0).sum()
+
+
+def test_correctives_follow_the_posed_surface(hand: HandModel, layer: ManoLayer) -> None:
+    """On new natural poses they bring the skin nearer to the implicit surface of the posed skeleton."""
+    skeleton = build_skeleton()
+    cones = build_cones(skeleton)
+    level, groups = evaluate(cones, hand.v_template)
+    angles = torch.from_numpy(sample_angles(30, np.random.default_rng(11)))
+    pose = angles_to_pose(angles, joint_frames(hand))
+    bare = ManoLayer(replace(hand, posedirs=np.zeros_like(hand.posedirs))).double()
+    rotations = Rotation.from_rotvec(pose.reshape(-1, 3).numpy()).as_matrix().reshape(-1, 15, 3, 3)
+    far: dict[str, list[float]] = {"with": [], "without": []}
+    for name, model in (("with", layer), ("without", bare)):
+        posed = model(hand_pose=pose).vertices.numpy()
+        for vertices, rotation in zip(posed, rotations, strict=True):
+            surface = cones.posed(bone_transforms(skeleton.joints, rotation))
+            off = evaluate(surface, vertices, groups < REACH)[0] - level
+            far[name].append(np.sqrt((off**2).mean()))
+    assert np.mean(far["with"]) < 0.6 * np.mean(far["without"])
 
 
 # The build

@@ -14,7 +14,7 @@ DEFAULT = Path(__file__).resolve().parents[1] / "open_hand.npz"
 def write_hand(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Write the npz in one step, so that a reader never sees half a file."""
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(partial, **arrays)
     os.replace(partial, path)
 
 

@@ -65,7 +65,7 @@ def build_hand() -> dict[str, np.ndarray]:
     regressor = joint_regressor(meshes, joints, vertices, skeleton.joints)
     rest = RestHand(v_template=vertices, J_regressor=regressor)
     pose_mean, components = pose_components(rest, SEED)
-    poses = np.concatenate([sample_poses(rest, NUM_POSES, SEED + k, kind) for k, kind in enumerate(("natural", "uniform"))])
+    poses = np.concatenate([sample_poses(rest, NUM_POSES, SEED, kind) for kind in ("natural", "uniform")])
     correctives = pose_directions(vertices, weights, skeleton.joints, cones, poses)
     return {
         "v_template": vertices.astype(np.float32),

@@ -26,6 +26,11 @@ def vertex_colors(vertices: np.ndarray, normals: np.ndarray, skeleton: Skeleton)
             glow = np.exp(-((np.linalg.norm(vertices - knuckle, axis=1) / (0.9 * radii[k])) ** 2))[:, None]
             colors = colors + 0.25 * glow * (RED - colors)
         facing = normals @ -frame[1]
-        nail = (local[:, 0] > -1.75 * radii[3]) & (local[:, 0] < -0.15 * radii[3]) & (near < 2.0 * radii[3]) & (facing > 0.7)
+        nail = (
+            (local[:, 0] > -1.75 * radii[3])
+            & (local[:, 0] < -0.15 * radii[3])
+            & (near < 2.0 * radii[3])
+            & (facing > 0.7)
+        )
         colors = np.where(nail[:, None], NAIL, colors)
     return colors

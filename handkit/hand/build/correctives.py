@@ -13,7 +13,7 @@ from handkit.hand.build.skin import NUM_JOINTS, PARENTS
 from handkit.hand.limits import angles_to_pose, joint_frames, sample_angles
 
 NUM_NATURAL = 6000
-NUM_POSES = int(__import__("os").environ.get("NP","900"))
+NUM_POSES = 900
 RIDGE = 4.0
 # Groups of cones further than this from a vertex at rest do not shape it.
 REACH = 0.012
@@ -97,5 +97,5 @@ def _fit(features: np.ndarray, pulled: np.ndarray, weights: np.ndarray) -> np.nd
         target = pulled[:, chosen].reshape(len(features), -1)
         gram = design.T @ design + RIDGE * np.eye(design.shape[1])
         solution = np.linalg.solve(gram, design.T @ target).reshape(int(row.sum()), 9, len(chosen), 3)
-        directions[np.ix_(chosen, range(3), np.flatnonzero(row))] = solution.transpose(2, 3, 0, 1)
+        directions[np.ix_(chosen, np.arange(3), np.flatnonzero(row))] = solution.transpose(2, 3, 0, 1)
     return directions.reshape(-1, 3, 135)

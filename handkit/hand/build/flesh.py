@@ -4,6 +4,7 @@ Convention: lengths here are millimetres of the mean hand, scaled by the measure
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -80,8 +81,20 @@ def _add_palm(table: _Table, skeleton: Skeleton) -> None:
 
     thick = (through * across) ** 0.5
     # forearm and wrist: an ellipse about 58 mm by 40 mm
-    table.add(0, (at(45.0, 0.0, -1.0), at(0.0, 0.0, -1.0)), (29 * across, 27 * across), flat=0.70 * through / across, blend_mm=1.0)
-    table.add(0, (at(2.0, 0.0, -1.0), at(-26.0, 0.0, -2.0)), (26.5 * across, 27 * across), flat=0.66 * through / across, blend_mm=8.0)
+    table.add(
+        0,
+        (at(45.0, 0.0, -1.0), at(0.0, 0.0, -1.0)),
+        (29 * across, 27 * across),
+        flat=0.70 * through / across,
+        blend_mm=1.0,
+    )
+    table.add(
+        0,
+        (at(2.0, 0.0, -1.0), at(-26.0, 0.0, -2.0)),
+        (26.5 * across, 27 * across),
+        flat=0.66 * through / across,
+        blend_mm=8.0,
+    )
     carpal_z = {0: 11.0, 1: 3.0, 3: -5.0, 2: -13.0}
     head = {0: 13.2, 1: 12.6, 3: 12.0, 2: 12.0}
     for finger in FINGERS_IN_ROW:
@@ -94,16 +107,14 @@ def _add_palm(table: _Table, skeleton: Skeleton) -> None:
         table.add(0, (bump, bump), (7.6 * thick, 7.6 * thick), blend_mm=6.0, axis=np.array([-1.0, 0.0, 0.0]))
         # pad below the knuckle
         pad = knuckle + 1e-3 * (np.array([6.0 * along, 0, 0]) - through * 6.5 * DORSAL)
-        table.add(0, (pad, pad + [0.010 * along, 0, 0]), (8.6 * thick, 8.5 * thick), blend_mm=8.0)
-    little, ring = skeleton.joints[7], skeleton.joints[10]
+        table.add(0, (pad, pad + np.array([0.010 * along, 0, 0])), (8.6 * thick, 8.5 * thick), blend_mm=8.0)
+    # the heel of the little finger's side, and the hollow of the palm
+    middle, little, ring = skeleton.joints[4], skeleton.joints[7], skeleton.joints[10]
     heel = at(-14.0, -6.0, -15.0)
-    table.add(
-        0, (heel, 0.35 * heel + 0.65 * little - [0, 0.008 * through, 0.0]), (13.5 * thick, 12.5 * thick), blend_mm=9.0
-    )
-    middle = skeleton.joints[4]
-    table.add(
-        0, (at(-30.0, -4.0, 2.0), 0.5 * (middle + ring) - [-0.012, 0.005 * through, 0]), (12 * thick, 10 * thick), blend_mm=9.0
-    )
+    edge = 0.35 * heel + 0.65 * little - np.array([0.0, 0.008 * through, 0.0])
+    table.add(0, (heel, edge), (13.5 * thick, 12.5 * thick), blend_mm=9.0)
+    hollow = 0.5 * (middle + ring) - np.array([-0.012, 0.005 * through, 0.0])
+    table.add(0, (at(-30.0, -4.0, 2.0), hollow), (12.0 * thick, 10.0 * thick), blend_mm=9.0)
 
 
 def _add_thumb_muscles(table: _Table, skeleton: Skeleton) -> None:
@@ -119,20 +130,24 @@ def _add_thumb_muscles(table: _Table, skeleton: Skeleton) -> None:
     table.add(0, (base, joint), (12.5 * size, 11.2 * size), bones=(half, moving), hint=palmar, blend_mm=9.0)
     # the ball of the thumb
     belly = 0.5 * (base + joint) + 1e-3 * np.array([-6 * along, -4 * through, -6 * across])
-    table.add(0, (0.4 * heel + 0.6 * base, belly), (13 * size, 12 * size), bones=({0: 0.7, 13: 0.3}, half), blend_mm=10.0)
+    table.add(
+        0, (0.4 * heel + 0.6 * base, belly), (13 * size, 12 * size), bones=({0: 0.7, 13: 0.3}, half), blend_mm=10.0
+    )
     # web between thumb and index
     index = skeleton.joints[1]
-    palm_side = index + 0.42 * (wrist - index) + [0.0, -0.004 * through, 0.002]
+    palm_side = index + 0.42 * (wrist - index) + np.array([0.0, -0.004 * through, 0.002])
     thumb_side = base + 0.72 * (joint - base)
-    table.add(0, (palm_side, thumb_side), (8.5 * size, 8.5 * size), bones=({0: 1.0}, {0: 0.25, 13: 0.75}), blend_mm=14.0)
-    nearer = index + 0.62 * (wrist - index) + [0.0, -0.005 * through, 0.0]
+    table.add(
+        0, (palm_side, thumb_side), (8.5 * size, 8.5 * size), bones=({0: 1.0}, {0: 0.25, 13: 0.75}), blend_mm=14.0
+    )
+    nearer = index + 0.62 * (wrist - index) + np.array([0.0, -0.005 * through, 0.0])
     table.add(0, (nearer, base + 0.4 * (joint - base)), (12 * size, 11 * size), bones=({0: 1.0}, half), blend_mm=10.0)
 
 
 def _add_webs(table: _Table, skeleton: Skeleton) -> None:
     _, across, through = _scales(skeleton)
     size = (through * across) ** 0.5
-    for left, right in zip(FINGERS_IN_ROW[:-1], FINGERS_IN_ROW[1:], strict=True):
+    for left, right in pairwise(FINGERS_IN_ROW):
         ends, bones = [], []
         for finger in (left, right):
             knuckle, second = skeleton.joints[1 + 3 * finger], skeleton.joints[2 + 3 * finger]

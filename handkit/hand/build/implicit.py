@@ -5,12 +5,15 @@ then each finger joins the palm, so that neighbouring fingers never melt into ea
 bones, so the same surface can be posed. Values approximate the signed distance in metres, negative inside.
 """
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numba
 import numpy as np
 
 from handkit.hand.build.skeleton import bone_frame
+from handkit.render.jit import compiled
 
 NUM_GROUPS = 6
 FAR = 1.0
@@ -20,7 +23,7 @@ FINGER_TO_FINGER = 0.0015
 
 @dataclass(frozen=True)
 class Cones:
-    """P round cones: ends [P,3], radii [P], frames [P,3,3] (rows; y is squeezed by `flat`), bones of both ends [P,16]."""
+    """P round cones: ends [P,3], radii [P], frames [P,3,3] (rows; `flat` squeezes y), bones of both ends [P,16]."""
 
     group: np.ndarray
     blend: np.ndarray
@@ -62,7 +65,12 @@ def _skin(points: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np
     return np.einsum("pab,pb->pa", blended[:, :3, :3], points) + blended[:, :3, 3]
 
 
-@numba.njit(cache=True, fastmath=False)
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile the bare function: run-time type checkers wrap it, which numba cannot read."""
+    return compiled(inspect.unwrap(function))
+
+
+@_kernel
 def _cone(dx: float, dy: float, dz: float, length: float, r0: float, r1: float, flat: float) -> float:
     """Distance to a round cone along x; the section is an ellipse with y squeezed by `flat`."""
     y = dy / flat
@@ -82,17 +90,17 @@ def _cone(dx: float, dy: float, dz: float, length: float, r0: float, r1: float, 
         value, nx, ny, nz = radial * rise + dx * slope - r0, slope * size / max(rise, 1e-6), y, dz
         size = np.sqrt(nx * nx + ny * ny + nz * nz)
     size = max(size, 1e-9)
-    steep = np.sqrt((nx * nx + (ny / flat) ** 2 + nz * nz)) / size
+    steep = np.sqrt(nx * nx + (ny / flat) ** 2 + nz * nz) / size
     return value / max(steep, 1.0) if steep > 0.0 else value
 
 
-@numba.njit(cache=True)
+@_kernel
 def _smooth_min(a: float, b: float, k: float) -> float:
     h = max(k - abs(a - b), 0.0) / k
     return min(a, b) - h * h * k * 0.25
 
 
-@numba.njit(cache=True)
+@_kernel
 def _field(points, allowed, group, blend, start, length, r0, r1, flat, frame, out):  # type: ignore[no-untyped-def]
     groups = np.empty(NUM_GROUPS)
     for i in range(points.shape[0]):

@@ -20,7 +20,7 @@ class TriangleSet:
 
     def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
         self.points = [np.array(p) for p in vertices]
-        self.faces: dict[int, tuple[int, int, int]] = {i: tuple(int(v) for v in f) for i, f in enumerate(faces)}
+        self.faces: dict[int, tuple[int, int, int]] = {i: (int(a), int(b), int(c)) for i, (a, b, c) in enumerate(faces)}
         self.around: dict[int, set[int]] = {i: set() for i in range(len(vertices))}
         for i, f in self.faces.items():
             for v in f:
@@ -94,7 +94,7 @@ class TriangleSet:
         self.next_face += 1
 
     def flip(self, a: int, b: int) -> bool:
-        """Turn the edge a-b of two faces if it brings the valences nearer to 6 (4 at the boundary) or the shape wins."""
+        """Turn the edge a-b of two faces if that is nearer to Delaunay and folds nothing; whether it was turned."""
         shared = sorted(self.around[a] & self.around[b])
         if len(shared) != 2:
             return False
@@ -114,11 +114,11 @@ class TriangleSet:
                 return False
         if self._angle(a, b, c) + self._angle(a, b, d) <= np.pi + 0.05:
             return False
-        for f in shared:
-            for v in self.faces.pop(f):
-                self.around[v].discard(f)
-        for f in made:
-            self._add(f)
+        for gone in shared:
+            for v in self.faces.pop(gone):
+                self.around[v].discard(gone)
+        for face in made:
+            self._add(face)
         return True
 
     def _angle(self, a: int, b: int, at: int) -> float:

@@ -39,7 +39,9 @@ def control_points(skeleton: Skeleton) -> np.ndarray:
     return np.array(points)
 
 
-def varied_hands(vertices: np.ndarray, level: np.ndarray, fixed: np.ndarray, seed: int) -> tuple[np.ndarray, list[Skeleton]]:
+def varied_hands(
+    vertices: np.ndarray, level: np.ndarray, fixed: np.ndarray, seed: int
+) -> tuple[np.ndarray, list[Skeleton]]:
     """Meshes [N,778,3] of varied hands in correspondence with the mean one, and their skeletons."""
     rng = np.random.default_rng(seed)
     source = control_points(build_skeleton())
@@ -76,11 +78,11 @@ def shape_directions(meshes: np.ndarray, joints: np.ndarray) -> np.ndarray:
 
 
 def named_measures(joints: np.ndarray) -> np.ndarray:
-    """Logarithms [N,3] of hand length, finger length over palm length, palm breadth over hand length ([N,21,3], tips last)."""
+    """Logarithms [N,3] of hand length, finger over palm length, palm breadth over hand length; tips [N,21,3] last."""
     knuckles, tips = joints[:, [1, 4, 7, 10]], joints[:, 16:20]
     palm = np.linalg.norm(knuckles - joints[:, :1], axis=2).mean(1)
-    bones = np.stack([joints[:, [2, 5, 8, 11]] - knuckles, joints[:, [3, 6, 9, 12]] - joints[:, [2, 5, 8, 11]]])
-    fingers = np.linalg.norm(bones, axis=3).sum(0).mean(1) + np.linalg.norm(tips - joints[:, [3, 6, 9, 12]], axis=2).mean(1)
+    chains = np.stack([knuckles, joints[:, [2, 5, 8, 11]], joints[:, [3, 6, 9, 12]], tips])
+    fingers = np.linalg.norm(np.diff(chains, axis=0), axis=3).sum(0).mean(1)
     breadth = np.linalg.norm(joints[:, 1] - joints[:, 7], axis=1)
     return np.log(np.stack([palm + fingers, fingers / palm, breadth / (palm + fingers)], 1))
 

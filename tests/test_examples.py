@@ -1,0 +1,60 @@
+"""Every example runs, on inputs made by the built-in clip."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handkit.demo.clip import make_clip
+from handkit.demo.options import DemoOptions
+from handkit.demo.run import run_demo
+from handkit.images import write_image
+from handkit.video import VideoReader
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clip"), frames=5)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
+def test_image_to_hands(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "photo.png", next(iter(VideoReader(clip))).image)
+    run(monkeypatch, "image_to_hands.py", tmp_path / "photo.png", tmp_path / "hand.obj")
+    assert capsys.readouterr().out.startswith("a right hand, wrist at (")
+    lines = (tmp_path / "hand.obj").read_text().splitlines()
+    assert sum(line.startswith("v ") for line in lines) == 778
+    assert sum(line.startswith("f ") for line in lines) == 1538
+
+
+def test_joints_to_hand(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(clip.parent / "truth.npz") as truth:
+        np.save(tmp_path / "joints.npy", truth["joints_3d"])
+    run(monkeypatch, "joints_to_hand.py", tmp_path / "joints.npy", tmp_path / "parameters.npz")
+    assert capsys.readouterr().out.startswith("5 hands, joints within ")
+    with np.load(tmp_path / "parameters.npz") as parameters:
+        assert parameters["hand_pose"].shape == (5, 45)
+
+
+def test_read_hands(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_demo([str(clip)], tmp_path, DemoOptions(overlay=False))
+    run(monkeypatch, "read_hands.py", tmp_path / "clip/hands.npz")
+    assert capsys.readouterr().out.startswith("track 0: right, 5 frames, wrist travelled ")
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in here] == []
