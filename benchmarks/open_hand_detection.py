@@ -2,7 +2,8 @@
 
 Random natural poses, shapes, skin tones and lights over photographs (scikit-image's) and procedural textures. Two sets:
 palm or back within 45 degrees of the camera at any roll, and all rotations. Each is measured on the plain hand, which
-ends at the wrist, and with a forearm (the wrist's rim extended by a plain tube), as a hand in a photograph has one.
+ends at the wrist (closed with MANO's cap), and with a forearm (the wrist's rim extended by a plain tube), as a hand in a
+photograph has one. Found means that the landmarks' centre lies in the hand's box.
 Needs the extra `mediapipe`.
 """
 
@@ -19,6 +20,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from skimage import data
 
+from handkit.hand.build.order import CAP_FACES
 from handkit.hand.layer import ManoLayer
 from handkit.hand.limits import angles_to_pose, joint_frames, sample_angles
 from handkit.hand.model import HandModel, load_hand
@@ -26,6 +28,7 @@ from handkit.render.hard import rasterize
 
 SIZE = 384
 SUPERSAMPLING = 2
+FOCAL = 1.3  # in image widths
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle")
 # From pale to dark: factors on the model's own colours.
 SHEEN = 0.2
@@ -96,7 +99,7 @@ def render(
 ) -> np.ndarray:
     """The mesh (camera frame, metres) over a background: smooth normals, ambient and one directional light, sheen."""
     size = SIZE * SUPERSAMPLING
-    focal = 1.3 * size
+    focal = FOCAL * size
     pixels = np.column_stack([focal * vertices[:, :2] / vertices[:, 2:] + size / 2, vertices[:, 2]])
     raster = rasterize(pixels, faces, size=(size, size))
     seen = raster.face_ids >= 0
@@ -138,14 +141,24 @@ def measure(hand: HandModel, *, count: int, seed: int, facing: bool, forearm: bo
     ) as detector:
         for vertices in posed:
             centre = vertices.mean(0)
-            faces, colors = hand.faces, hand.vertex_colors
+            faces, colors = np.concatenate([hand.faces, CAP_FACES]), hand.vertex_colors
             if forearm:
-                vertices, faces, colors = add_forearm(vertices, faces, colors)
+                vertices, faces, colors = add_forearm(vertices, hand.faces, colors)
             turn = random_rotation(rng, facing=facing)
             place = np.array([rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03), rng.uniform(0.4, 0.65)])
-            image = render((vertices - centre) @ turn.T + place, faces, colors, background(rng), rng)
-            views.append(View(image, detector.process(image).multi_hand_landmarks is not None))
+            in_camera = (vertices - centre) @ turn.T + place
+            image = render(in_camera, faces, colors, background(rng), rng)
+            views.append(View(image, is_on_hand(detector.process(image).multi_hand_landmarks, in_camera[:778])))
     return views
+
+
+def is_on_hand(hands: list | None, vertices: np.ndarray) -> bool:
+    """Whether the centre of the first hand's landmarks lies in the box around the hand's vertices (camera frame)."""
+    if not hands:
+        return False
+    centre = np.mean([(point.x, point.y) for point in hands[0].landmark], axis=0)
+    drawn = FOCAL * vertices[:, :2] / vertices[:, 2:] + 0.5
+    return bool((drawn.min(0) <= centre).all() and (centre <= drawn.max(0)).all())
 
 
 def contact_sheet(views: list[View], columns: int = 10) -> np.ndarray:

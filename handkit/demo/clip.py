@@ -24,7 +24,7 @@ from handkit.hand import HandModel, ManoLayer, load_hand
 from handkit.hand.limits import angles_to_pose, joint_frames, sample_angles
 from handkit.images import RgbImage
 from handkit.metrics import acceleration_mm_per_frame2, epe_2d_px, pa_mpjpe_mm
-from handkit.render.hard import rasterize
+from handkit.render.lit import render_lit
 from handkit.video import VideoWriter
 
 NAME: Final = "clip"
@@ -37,8 +37,6 @@ _FRAMES_PER_POSE: Final = 20
 # Fingers up, palm to the camera: hand axes x, y, z as columns in camera axes.
 _FACING: Final = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 _SKIN: Final = (0.86, 0.66, 0.55)
-_LIGHT: Final = np.array([-0.4, -0.6, -0.7])
-_SUPERSAMPLING: Final = 2
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,10 @@ def make_clip(folder: Path, seed: int = 0, frames: int = FRAMES) -> Path:
     hand = load_hand("open", "right")
     vertices, joints = _motion(hand, seed, frames)
     background = _background()
+    colors = _SKIN if hand.vertex_colors is None else hand.vertex_colors
     with VideoWriter(folder / "clip.mp4", fps=FPS, crf=18) as writer:
         for mesh in vertices:
-            writer.write(_render(hand, mesh, background))
+            writer.write(render_lit(background, mesh, hand.faces, _K, colors=colors))
     with atomic_path(folder / "truth.npz") as partial, partial.open("wb") as file:
         joints_2d = project_rows(joints, np.broadcast_to(_K, (frames, 3, 3)))
         np.savez_compressed(file, joints_3d=joints, joints_2d=joints_2d, K=_K, seed=seed)
@@ -136,29 +135,3 @@ def _background() -> RgbImage:
     height, width = photograph.shape[:2]
     margin = (width - height * SIZE[0] // SIZE[1]) // 2
     return cv2.resize(photograph[:, margin : width - margin], SIZE, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-
-
-def _render(hand: HandModel, vertices: Float[np.ndarray, "778 3"], background: RgbImage) -> RgbImage:
-    """The mesh over the background: Lambert shading from above, edges averaged over 2 x 2 samples a pixel."""
-    width, height = (side * _SUPERSAMPLING for side in SIZE)
-    canvas = cv2.resize(background, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float64)
-    pixels = project_rows(vertices[None], _K[None])[0] * _SUPERSAMPLING
-    raster = rasterize(np.column_stack([pixels, vertices[:, 2]]), hand.faces, size=(height, width))
-    seen = raster.face_ids >= 0
-    corners = hand.faces[raster.face_ids[seen]]
-    shares = raster.barycentric[seen][..., None]
-    normals = (_normals(vertices, hand.faces)[corners] * shares).sum(1)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-    lit = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0, 1)[:, None]
-    colors = np.broadcast_to(_SKIN, (778, 3)) if hand.vertex_colors is None else hand.vertex_colors
-    canvas[seen] = 255 * np.clip((colors[corners] * shares).sum(1) * (0.45 + 0.65 * lit), 0, 1)
-    return cv2.resize(canvas, SIZE, interpolation=cv2.INTER_AREA).round().astype(np.uint8)
-
-
-def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted outward vertex normals."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normals = np.zeros_like(vertices)
-    for k in range(3):
-        np.add.at(normals, faces[:, k], np.cross(b - a, c - a))
-    return normals

@@ -64,14 +64,14 @@ def draw_meshes(image: NDArray[np.uint8], meshes: Sequence[Mesh], K: ArrayLike, 
     colors = np.repeat(
         np.array([mesh.color for mesh in meshes], np.float64), [len(mesh.vertices_cam) for mesh in meshes], axis=0
     )
-    vertices_px = _to_pixels(vertices, np.asarray(K, np.float64))
+    vertices_px = to_pixels(vertices, np.asarray(K, np.float64))
     region = _box(vertices_px, image.shape[:2])
     if region is None:
         return
     raster = rasterize(vertices_px, faces, size=(image.shape[0], image.shape[1]), region=region)
     canvas = np.ascontiguousarray(image)
     light = _LIGHT / np.linalg.norm(_LIGHT)
-    normals, turned_away = _normals(vertices, faces)
+    normals, turned_away = vertex_normals(vertices, faces)
     _shade(canvas, region[:2], *raster, faces, turned_away, vertices, normals, colors, light, float(opacity))
     if canvas is not image:
         image[...] = canvas
@@ -109,7 +109,7 @@ def side_view(
     return image
 
 
-def _to_pixels(vertices: NDArray[np.float64], K: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_pixels(vertices: NDArray[np.float64], K: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pixel x, y and depth [V, 3]; points nearer than 1 mm keep their depth, which leaves their faces out."""
     depth = vertices[:, 2:]
     return np.concatenate([(vertices @ K.T)[:, :2] / np.maximum(depth, NEAR_M), depth], axis=1)
@@ -127,7 +127,9 @@ def _box(vertices_px: NDArray[np.float64], size: tuple[int, ...]) -> tuple[int, 
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _normals(vertices: NDArray[np.float64], faces: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def vertex_normals(
+    vertices: NDArray[np.float64], faces: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Area-weighted outward vertex normals [V, 3], not of unit length, and which faces [F] show their inner side."""
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     face_normals = np.cross(b - a, c - a)
