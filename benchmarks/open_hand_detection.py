@@ -2,7 +2,7 @@
 
 Random natural poses, shapes, skin tones and lights over photographs (scikit-image's) and procedural textures. Two sets:
 palm or back within 45 degrees of the camera at any roll, and all rotations. Each is measured on the plain hand, which
-ends at the wrist (closed with MANO's cap), and with a forearm (the wrist's rim extended by a plain tube), as a hand in a
+ends at the wrist (closed with MANO's cap), and with a forearm (the rim extended by a plain tube), as a hand in a
 photograph has one. Found means that the landmarks' centre lies in the hand's box.
 Needs the extra `mediapipe`.
 """
@@ -145,7 +145,7 @@ def measure(hand: HandModel, *, count: int, seed: int, facing: bool, forearm: bo
             if forearm:
                 vertices, faces, colors = add_forearm(vertices, hand.faces, colors)
             turn = random_rotation(rng, facing=facing)
-            place = np.array([rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03), rng.uniform(0.4, 0.65)])
+            place = np.array([rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03), rng.uniform(0.45, 0.75)])
             in_camera = (vertices - centre) @ turn.T + place
             image = render(in_camera, faces, colors, background(rng), rng)
             views.append(View(image, is_on_hand(detector.process(image).multi_hand_landmarks, in_camera[:778])))

@@ -120,17 +120,23 @@ def report_cold(data: Path, work: Path) -> None:
 
 
 def report_joints(data: Path, work: Path) -> None:
-    chosen = samples(data, "freihand")
-    truth = torch.tensor([sample["joints_cam_m"] for sample in chosen])
-    started = time.monotonic()
-    found = fit_joints(truth)
-    seconds = time.monotonic() - started
-    error = 1000 * (found.joints - truth).norm(dim=-1).numpy()
-    angles = np.rad2deg(pose_to_angles(found.hand_pose.double(), joint_frames(load_hand("open"))).numpy())
-    beyond = np.maximum(angles - LIMITS_DEG[..., 1], LIMITS_DEG[..., 0] - angles).max()
-    print(f"{len(chosen)} FreiHAND poses: MPJPE {error.mean():.2f} mm, worst hand {error.mean(1).max():.2f} mm,")
-    print(f"  furthest beyond a joint limit {beyond:.2f} degrees, largest |beta| {found.betas.abs().max():.1f},")
-    print(f"  {seconds:.2f} s")
+    """`fit_joints` on true joints; every row its own shape."""
+    frames = joint_frames(load_hand("open"))
+    for name in ("freihand", "handgraph", "interhand", "rhd"):
+        chosen = samples(data, name)
+        mirror = np.array([[1.0 if sample["side"] == "right" else -1.0, 1, 1] for sample in chosen])[:, None]
+        truth = torch.tensor(np.array([sample["joints_cam_m"] for sample in chosen]) * mirror)
+        started = time.monotonic()
+        found = fit_joints(truth)
+        seconds = time.monotonic() - started
+        error = 1000 * (found.joints - truth).norm(dim=-1).numpy()
+        angles = np.rad2deg(pose_to_angles(found.hand_pose.double(), frames).numpy())
+        beyond = np.maximum(angles - LIMITS_DEG[..., 1], LIMITS_DEG[..., 0] - angles).max()
+        print(
+            f"{name}, {len(chosen)} hands: MPJPE {error.mean():.2f} mm, worst hand {error.mean(1).max():.2f} mm, "
+            f"furthest beyond a limit {max(beyond, 0):.2f} degrees, largest |beta| {found.betas.abs().max():.1f}, "
+            f"{seconds:.2f} s"
+        )
 
 
 def report_others(data: Path, work: Path) -> None:

@@ -38,7 +38,7 @@ def read_image(path: str | os.PathLike[str], *, max_megapixels: float = MAX_MEGA
         if width * height > max_megapixels * 1e6:
             raise HandkitError(
                 f"{path} has {width} x {height} pixels, over the limit of {max_megapixels:g} megapixels",
-                "scale it down, or raise the limit",
+                "scale it down",
             )
         image.load()
         return np.array(_to_rgb(_upright(image)))

@@ -34,7 +34,9 @@ def _lines(result: DemoResult) -> Iterator[str]:
             f"found in {score.detection_rate:.0%} of frames, acceleration {score.acceleration_mm_per_frame2:.2f} "
             f"mm/frame^2 (true {score.true_acceleration_mm_per_frame2:.2f})"
         )
-    yield f"wrote {result.out}/summary.json, and for each name above hands.npz{_pictures(result)}"
+    written = [record for record in result.records if record.output]
+    files = f", and for each name above hands.npz{_pictures(result)}" if written else ""
+    yield f"wrote {result.out}/summary.json{files}"
     if result.interrupted:
         yield "interrupted: the same command again goes on from here"
     elif next_step := _next_step(result):

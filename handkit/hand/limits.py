@@ -49,9 +49,8 @@ _THUMB_PALMAR: Final = (-1.0, -1.0, -1.0)
 # and middle have more room towards the little finger, ring and little towards the thumb.
 # Thumb base. Cooney et al., J. Bone Joint Surg. 63A (1981): flexion arc 53, abduction arc 42, rotation 17; widened
 # because one ball joint stands for the saddle and what the carpus adds, and because rest is one end of the arcs.
-# Abduction and twist elsewhere: a frame along the bone is not the anatomical axis. Within these ranges, with bone
-# lengths and knuckles left free, each of 254 annotated hands (FreiHAND, InterHand2.6M, RHD, Hand Graph CNN) is followed
-# within 1 mm.
+# Abduction and twist elsewhere: a frame along the bone is not the anatomical axis. Annotated hands (FreiHAND,
+# InterHand2.6M, RHD, Hand Graph CNN) were looked at to see how much of that room is needed.
 _HINGES: Final = (((-10, 110), (-10, 10), (-8, 8)), ((-20, 90), (-8, 8), (-5, 5)))
 _LIMITS_BY_FINGER: Final = {
     "index": (((-30, 95), (-30, 25), (-10, 10)), *_HINGES),

@@ -119,6 +119,9 @@ def _crossings(points: np.ndarray, edges: np.ndarray, faces: np.ndarray) -> int:
             a, b, c = faces[f]
             if i in (a, b, c) or j in (a, b, c):
                 continue
+            x, y, z = points[a, 0], points[b, 0], points[c, 0]
+            if max(x, y, z) < min(points[i, 0], points[j, 0]) or min(x, y, z) > max(points[i, 0], points[j, 0]):
+                continue
             one, two = points[b] - points[a], points[c] - points[a]
             p = np.cross(ray, two)
             determinant = one @ p

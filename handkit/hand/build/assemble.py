@@ -9,7 +9,6 @@ from handkit.hand.build.implicit import Cones, evaluate
 from handkit.hand.build.mesh import (
     NUM_BOUNDARY,
     NUM_VERTICES,
-    TriangleSet,
     boundary_loop,
     decimate,
     flip_all,
@@ -22,6 +21,7 @@ from handkit.hand.build.order import order_vertices
 from handkit.hand.build.shape import shape_directions, varied_hands
 from handkit.hand.build.skeleton import WRIST_MM, Skeleton, build_skeleton
 from handkit.hand.build.skin import PARENTS, joint_regressor, skinning_weights
+from handkit.hand.build.triangles import TriangleSet
 
 SEED = 2
 

@@ -32,7 +32,8 @@ class _Table:
         blend_mm: float = 6.0,
         axis: np.ndarray | None = None,
     ) -> None:
-        direction = ends[1] - ends[0] if axis is None else axis
+        # a ball has no direction of its own
+        direction = axis if axis is not None and np.allclose(ends[0], ends[1]) else ends[1] - ends[0]
         weights = np.zeros((2, 16))
         for row, entry in zip(weights, bones, strict=True):
             row[list(entry)] = list(entry.values())
@@ -160,54 +161,30 @@ def _add_webs(table: _Table, skeleton: Skeleton) -> None:
 def _add_finger(table: _Table, skeleton: Skeleton, finger: int) -> None:
     chain, radii = skeleton.chain(finger), skeleton.radii[finger] * 1e3
     hint = palmar_hint(finger)
-    group, first = finger + 1, 1 + 3 * finger
-    thumb = finger == THUMB
-    flat = (0.97, 0.92, 0.84) if thumb else (1.0, 0.97, 0.92)
+    flats = (0.97, 0.92, 0.84) if finger == THUMB else (1.0, 0.97, 0.92)
     for k in range(3):
         a, b = chain[k], chain[k + 1]
         frame = bone_frame(b - a, hint)
-        bone = {first + k: 1.0}
+        own = {1 + 3 * finger + k: 1.0}
         low = 1e-3 * radii[k] * frame[1]
         end = b - frame[0] * 1e-3 * radii[3] if k == 2 else b
-        sunk = 0.06 * low
-        table.add(
-            group,
-            (a + sunk, end + sunk),
-            (radii[k], radii[k + 1]),
-            bones=(bone, bone),
-            hint=hint,
-            flat=flat[k],
-            blend_mm=3.0,
-        )
-        length = np.linalg.norm(end - a)
+
+        def add(
+            ends: tuple[np.ndarray, np.ndarray],
+            widths: tuple[float, float],
+            bone: dict[int, float] = own,
+            flat: float = 1.0,
+            axis: np.ndarray = frame[0],
+        ) -> None:
+            table.add(finger + 1, ends, widths, bones=(bone, bone), hint=hint, flat=flat, axis=axis, blend_mm=3.0)
+
+        add((a + 0.06 * low, end + 0.06 * low), (radii[k], radii[k + 1]), flat=flats[k])
         if k == 2:
-            # pulp of the fingertip
-            pulp_a, pulp_b = a + 0.45 * (end - a) + 0.28 * low, end + 0.10 * low
-            table.add(
-                group,
-                (pulp_a, pulp_b),
-                (radii[2] * 0.90, radii[3] * 0.95),
-                bones=(bone, bone),
-                hint=hint,
-                flat=0.95,
-                blend_mm=3.0,
-            )
-        else:
-            # the palmar pad of the phalanx
-            pad_a, pad_b = a + 0.38 * (end - a) + 0.24 * low, a + 0.62 * (end - a) + 0.24 * low
-            pad = 0.5 * (radii[k] + radii[k + 1]) * 0.90
-            if not (thumb and k == 0) and length > 0.008:
-                table.add(group, (pad_a, pad_b), (pad, pad), bones=(bone, bone), hint=hint, blend_mm=3.0)
+            pulp = a + 0.45 * (end - a) + 0.28 * low, end + 0.10 * low
+            add(pulp, (0.90 * radii[2], 0.95 * radii[3]), flat=0.95)
+        elif finger != THUMB or k > 0:
+            pad = a + 0.38 * (end - a) + 0.24 * low, a + 0.62 * (end - a) + 0.24 * low
+            add(pad, (0.45 * (radii[k] + radii[k + 1]),) * 2)
         if k > 0:
-            # the knuckle on the back
-            back = a - 0.16 * low
-            prior = {first + k: 0.5, first + k - 1: 0.5}
-            table.add(
-                group,
-                (back, back),
-                (radii[k] * 0.93, radii[k] * 0.93),
-                bones=(prior, prior),
-                hint=hint,
-                axis=frame[0],
-                blend_mm=3.0,
-            )
+            back, shared = a - 0.16 * low, {1 + 3 * finger + k: 0.5, 3 * finger + k: 0.5}
+            add((back, back), (0.93 * radii[k],) * 2, bone=shared)

@@ -101,7 +101,19 @@ def _smooth_min(a: float, b: float, k: float) -> float:
 
 
 @_kernel
-def _field(points, allowed, group, blend, start, length, r0, r1, flat, frame, out):  # type: ignore[no-untyped-def]
+def _field(
+    points: np.ndarray,
+    allowed: np.ndarray,
+    group: np.ndarray,
+    blend: np.ndarray,
+    start: np.ndarray,
+    length: np.ndarray,
+    r0: np.ndarray,
+    r1: np.ndarray,
+    flat: np.ndarray,
+    frame: np.ndarray,
+    out: np.ndarray,
+) -> None:
     groups = np.empty(NUM_GROUPS)
     for i in range(points.shape[0]):
         groups[:] = FAR

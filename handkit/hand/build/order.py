@@ -73,8 +73,6 @@ def _place_tips(vertices: np.ndarray, skeleton: Skeleton, place: dict[int, int])
     for f, finger in enumerate(MANO_FINGERS):
         column = FINGERS.index(finger)
         numbers = list(dict.fromkeys(tips[column] for tips in FINGERTIP_VERTICES.values()))
-        if finger == "middle":
-            numbers = [443, 444, 445, 442]
         near = np.argsort(np.linalg.norm(vertices - skeleton.tips[f], axis=1), kind="stable")
         chosen = [int(v) for v in near if int(v) not in taken][: len(numbers)]
         place.update(zip(numbers, chosen, strict=True))
