@@ -37,10 +37,15 @@ def _matrix(shifts: tuple[tuple[int, int, float], ...]) -> Float[Tensor, "21 21"
     return matrix
 
 
-# MediaPipe's knuckles were measured on half of Hand Graph CNN's real crops: they lie a tenth of the proximal phalanx
-# further out than the open hand's.
+# Where MediaPipe's landmarks lie against the open hand's joints, measured on half of Hand Graph CNN's real crops: its
+# knuckles a tenth of the proximal phalanx further out, its tips in the pulp, short of the skin's end.
+_MEDIAPIPE_SHIFTS = (
+    *((knuckle, knuckle + 1, 0.1) for knuckle in (5, 9, 13, 17)),
+    *((tip, tip - 1, 0.15) for tip in (4, 8, 12, 16, 20)),
+)
+
 LANDMARKS = {
     "joints": LandmarkSource(),
-    "mediapipe": LandmarkSource(shifts=tuple((knuckle, knuckle + 1, 0.1) for knuckle in (5, 9, 13, 17))),
+    "mediapipe": LandmarkSource(shifts=_MEDIAPIPE_SHIFTS),
     "openpose": LandmarkSource(image_sigma=0.03),
 }
