@@ -24,15 +24,14 @@ from handkit.hand.build.order import CAP_FACES
 from handkit.hand.layer import ManoLayer
 from handkit.hand.limits import angles_to_pose, joint_frames, sample_angles
 from handkit.hand.model import HandModel, load_hand
-from handkit.render.hard import rasterize
+from handkit.render.lit import render_lit
 
 SIZE = 384
-SUPERSAMPLING = 2
 FOCAL = 1.3  # in image widths
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "motorcycle")
-# From pale to dark: factors on the model's own colours.
 SHEEN = 0.2
 FOREARM_M = 0.18
+# From pale to dark: factors on the model's own colours.
 TONES = np.array([[1.12, 1.2, 1.25], [1.05, 1.05, 1.02], [0.95, 0.88, 0.82], [0.8, 0.7, 0.62], [0.64, 0.54, 0.47]])
 
 
@@ -97,33 +96,24 @@ def add_forearm(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> 
 def render(
     vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, behind: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """The mesh (camera frame, metres) over a background: smooth normals, ambient and one directional light, sheen."""
-    size = SIZE * SUPERSAMPLING
-    focal = FOCAL * size
-    pixels = np.column_stack([focal * vertices[:, :2] / vertices[:, 2:] + size / 2, vertices[:, 2]])
-    raster = rasterize(pixels, faces, size=(size, size))
-    seen = raster.face_ids >= 0
-    weights = raster.barycentric[seen][..., None]
-    corners = faces[raster.face_ids[seen]]
-    normals = np.zeros_like(vertices)
-    flat = np.cross(vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]])
-    for k in range(3):
-        np.add.at(normals, faces[:, k], flat)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    normal = (weights * normals[corners]).sum(1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    """The mesh (camera frame, metres) over a background under a random light, skin tone and exposure, with noise."""
+    K = np.array([[FOCAL * SIZE, 0, SIZE / 2], [0, FOCAL * SIZE, SIZE / 2], [0, 0, 1]])
     light = np.array([rng.uniform(-1, 1), rng.uniform(-1.2, 0.4), rng.uniform(-1.2, -0.5)])
-    light /= np.linalg.norm(light)
     ambient = rng.uniform(0.35, 0.6)
-    shade = ambient + (1.05 - ambient) * np.clip(normal @ light, 0, None)
-    albedo = (weights * colors[corners]).sum(1) * TONES[rng.integers(len(TONES))]
-    picture = cv2.resize(behind, (size, size), interpolation=cv2.INTER_LINEAR)
-    halfway = light + np.array([0.0, 0.0, -1.0])
-    sheen = SHEEN * np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, None) ** 25
-    picture[seen] = np.clip(albedo * shade[:, None] * rng.uniform(0.9, 1.1) + sheen[:, None], 0, 1)
-    picture = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    picture += rng.normal(0, 0.01, picture.shape)
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    albedo = colors * TONES[rng.integers(len(TONES))] * rng.uniform(0.9, 1.1)
+    picture = render_lit(
+        np.round(255 * behind).astype(np.uint8),
+        vertices,
+        faces,
+        K,
+        colors=albedo,
+        light=light,
+        ambient=ambient,
+        diffuse=1.05 - ambient,
+        sheen=SHEEN,
+    )
+    noisy = picture + 255 * rng.normal(0, 0.01, picture.shape)
+    return np.round(np.clip(noisy, 0, 255)).astype(np.uint8)
 
 
 def measure(hand: HandModel, *, count: int, seed: int, facing: bool, forearm: bool) -> list[View]:

@@ -36,12 +36,12 @@ def add_hand(image: np.ndarray, side: str, seed: int, x: float) -> np.ndarray:
     hand = load_hand("open", side)
     angles = torch.from_numpy(sample_angles(1, np.random.default_rng(seed)))
     vertices = ManoLayer(hand)(hand_pose=angles_to_pose(angles, joint_frames(hand))).vertices[0].numpy()
-    vertices = (vertices - vertices.mean(0)) @ np.array(FACING[side]).T + [x, 0.0, 0.52]
+    vertices = (vertices - vertices.mean(0)) @ np.array(FACING[side]).T + [x, 0.01, 0.4]
     return render_lit(image, vertices, hand.faces, K, colors=hand.vertex_colors, sheen=0.15)
 
 
 image = wall()
-for side, seed, x in (("right", SEEDS[0], 0.11), ("left", SEEDS[1], -0.11)):
+for side, seed, x in (("right", SEEDS[0], 0.09), ("left", SEEDS[1], -0.09)):
     image = add_hand(image, side, seed, x)
 
 with MediaPipeDetector(augment=5) as detector:

@@ -9,7 +9,7 @@ import pytest
 from handkit.demo.clip import make_clip
 from handkit.demo.options import DemoOptions
 from handkit.demo.run import run_demo
-from handkit.images import write_image
+from handkit.images import read_image, write_image
 from handkit.video import VideoReader
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -53,6 +53,12 @@ def test_read_hands(
     run_demo([str(clip)], tmp_path, DemoOptions(overlay=False))
     run(monkeypatch, "read_hands.py", tmp_path / "clip/hands.npz")
     assert capsys.readouterr().out.startswith("track 0: right, 5 frames, wrist travelled ")
+
+
+def test_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, "picture.py", tmp_path / "picture.png")
+    assert capsys.readouterr().out == "2 hands\n"
+    assert read_image(tmp_path / "picture.png").shape[0] == 420
 
 
 def test_every_example_is_run_here() -> None:
