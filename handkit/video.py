@@ -187,6 +187,8 @@ class WebcamReader:
     def __init__(self, device: int = 0, *, duration_s: float | None = None, rotate: int = 0) -> None:
         import cv2
 
+        # What OpenCV says of every driver it tries is noise: the error below says what matters.
+        cv2.setLogLevel(0)
         self.device, self._duration_s, self._rotate = device, duration_s, rotate
         self._capture = cv2.VideoCapture(device)
         found, image = self._capture.read() if self._capture.isOpened() else (False, None)

@@ -16,7 +16,7 @@ from handkit.demo.hands import Sighting, rows_from_fit
 from handkit.demo.inputs import Unit
 from handkit.demo.options import stamp_of
 from handkit.demo.results import HANDS, write_hands, write_track_meshes
-from handkit.demo.summary import InputRecord, Settled, read_marker, write_marker
+from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
 from handkit.demo.tools import Tools
 from handkit.detect.detection import HandDetection
 from handkit.errors import HandkitError
@@ -101,9 +101,8 @@ def process_joints(unit: Unit, tools: Tools) -> InputRecord:
     (path,) = unit.paths
     folder = tools.out / unit.name
     fingerprint = tools.options.fingerprint()
-    earlier = None if tools.force else read_marker(folder, fingerprint).get(path.resolve())
-    if earlier is not None:
-        return replace(earlier.record, input=str(path))
+    if not tools.force and (earlier := earlier_record(folder, fingerprint, path)) is not None:
+        return earlier
     started = time.monotonic()
     stamp = stamp_of(path)
     joints = read_joints(path)

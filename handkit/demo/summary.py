@@ -87,6 +87,12 @@ def read_marker(folder: Path, fingerprint: str) -> dict[Path, Settled]:
     }
 
 
+def earlier_record(folder: Path, fingerprint: str, path: Path) -> InputRecord | None:
+    """What an earlier run with the same options settled of an unchanged input, under the name it has now."""
+    settled = read_marker(folder, fingerprint).get(path.resolve())
+    return None if settled is None else replace(settled.record, input=str(path))
+
+
 def write_marker(folder: Path, fingerprint: str, settled: Iterable[Settled]) -> None:
     """Say what is done in a folder; to be called when all else is written."""
     inputs = [{"path": str(s.path), "stamp": s.stamp, "record": asdict(s.record)} for s in settled]

@@ -17,7 +17,7 @@ from handkit.demo.hands import Sighting, fit_over_time, is_fittable, join_rows
 from handkit.demo.inputs import OVERLAY_VIDEO, RECORDING, WEBCAM_PREFIX, Unit
 from handkit.demo.options import stamp_of
 from handkit.demo.results import HANDS, write_hands, write_track_meshes
-from handkit.demo.summary import InputRecord, Settled, read_marker, write_marker
+from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
 from handkit.demo.tools import Tools
 from handkit.detect.track import Tracker
 from handkit.errors import HandkitError
@@ -44,9 +44,8 @@ def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> Inp
     (path,) = unit.paths
     folder = tools.out / unit.name
     fingerprint = tools.options.fingerprint()
-    earlier = None if tools.force else read_marker(folder, fingerprint).get(path.resolve())
-    if earlier is not None:
-        return replace(earlier.record, input=str(path))
+    if not tools.force and (earlier := earlier_record(folder, fingerprint, path)) is not None:
+        return earlier
     started = time.monotonic()
     options = tools.options
     reader = VideoReader(path, start_s=options.start, end_s=options.end, stride=options.stride, rotate=options.rotate)

@@ -175,6 +175,8 @@ def fit_track(
     observed = _observations(keypoints_2d, keypoint_scores, K, keypoints_3d, is_right, landmarks)
     model = resolve_hand(hand, is_right)
     T = len(keypoints_2d)
+    if T == 0:
+        return _parameters(model, _no_pose(), torch.zeros(0, 10, dtype=torch.float64), (0,))
     shape = _track_shape(model, observed, landmarks, weights)
     objective = _objective(model, observed, landmarks, weights)
     pose = _each_frame(objective, shape, weights)
@@ -247,13 +249,20 @@ def _fit_rows(
     hand: HandModel, observed: Observations, landmarks: LandmarkSource, weights: FitWeights
 ) -> tuple[Pose, Tensor]:
     """Every row with its own shape: the cheapest of several starts, then all parameters together."""
-    objective = _objective(hand, observed, landmarks, weights)
     B = len(observed.rays)
+    if B == 0:
+        return _no_pose(), torch.zeros(0, 10, dtype=torch.float64)
+    objective = _objective(hand, observed, landmarks, weights)
     rows, betas = torch.arange(B), torch.zeros(B, 10, dtype=torch.float64)
     pose = _best_start(objective, betas, iterations=12)
     precision = torch.full((10,), weights.shape_prior, dtype=torch.float64)
     pose, betas, _ = solve_rows(objective, pose, betas, rows, beta_precision=precision, iterations=weights.iterations)
     return pose, betas
+
+
+def _no_pose() -> Pose:
+    none = torch.zeros(0, 15, 3, dtype=torch.float64)
+    return Pose(none[:, :3], none[:, 0], none)
 
 
 def _best_start(objective: Objective, betas: Tensor, iterations: int, starts: list[Pose] | None = None) -> Pose:

@@ -165,3 +165,30 @@ def test_a_track_of_one_frame_and_too_few_keypoints():
     assert torch.isfinite(found.vertices).all()
     with pytest.raises(HandkitError, match="fewer than 4 keypoints"):
         fit_track(keypoints_2d=known["points"], keypoint_scores=np.zeros((1, 21)), **args)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("with_landmarks", [True, False])
+def test_garbage_keypoints_give_finite_hands_in_front_of_the_camera(spread, with_landmarks):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(100, 500, (6, 1, 2)) + spread * rng.normal(0, 100, (6, 21, 2))
+    args = {
+        "keypoints_2d": points,
+        "keypoint_scores": np.ones((6, 21)),
+        "K": np.tile(K, (6, 1, 1)),
+        "keypoints_3d": rng.normal(0, 0.05, (6, 21, 3)) if with_landmarks else None,
+    }
+    for found in (fit_images(**args), fit_track(**args, time_s=np.zeros(6))):
+        assert torch.isfinite(found.vertices).all()
+        assert (found.joints[..., 2] > 0).all()
+
+
+def test_no_hands_at_all():
+    nothing = {
+        "keypoints_2d": np.zeros((0, 21, 2)),
+        "keypoint_scores": np.zeros((0, 21)),
+        "K": np.zeros((0, 3, 3)),
+    }
+    assert fit_images(**nothing).vertices.shape == (0, 778, 3)
+    assert fit_track(**nothing, time_s=np.zeros(0)).vertices.shape == (0, 778, 3)
+    assert fit_joints(torch.zeros(2, 0, 21, 3)).vertices.shape == (2, 0, 778, 3)
