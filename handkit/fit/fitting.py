@@ -236,13 +236,16 @@ def _objective(model: HandModel, observed: Observations, landmarks: LandmarkSour
 
 
 def _starts(model: JointModel, observed: Observations, betas: Tensor) -> list[Pose]:
-    has_points = bool(torch.isfinite(observed.point_sigma).any())
-    if not has_points:
-        return start_from_image(model, observed, betas, candidates=6)
-    mean = _pose_prior(1.0).mean.reshape(15, 3)
-    curl = torch.zeros(15, 3, dtype=torch.float64)
-    curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
-    return [start_from_points(model, observed, betas, a.expand(len(betas), 15, 3)) for a in (mean, curl)]
+    has_points = observed.has_points()
+    starts = []
+    if bool(has_points.any()):
+        curl = torch.zeros(15, 3, dtype=torch.float64)
+        curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
+        mean = _pose_prior(1.0).mean.reshape(15, 3)
+        starts += [start_from_points(model, observed, betas, a.expand(len(betas), 15, 3)) for a in (mean, curl)]
+    if not bool(has_points.all()):
+        starts += start_from_image(model, observed, betas, candidates=6)
+    return starts
 
 
 def _fit_rows(
@@ -297,7 +300,7 @@ def _track_shape(
 def _each_frame(objective: Objective, shape: Float[Tensor, " 10"], weights: FitWeights) -> Pose:
     """Every frame alone, from the mean pose and from that of the nearest key frame, which has more starts."""
     T = len(objective.observed.rays)
-    has_points = bool(torch.isfinite(objective.observed.point_sigma).any())
+    has_points = bool(objective.observed.has_points().all())
     parts = []
     for begin in range(0, T, WINDOW):
         part = objective.take(torch.arange(begin, min(begin + WINDOW, T)))

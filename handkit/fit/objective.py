@@ -7,7 +7,7 @@ Every residual is divided by its standard deviation, so a cost of 1 is one sigma
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from handkit.fit.kinematics import JointModel, Pose
@@ -34,6 +34,10 @@ class Observations:
     point_sigma: Float[Tensor, "B 21 3"]
     relative: bool
     scale_sigma: float = 0.07
+
+    def has_points(self) -> Bool[Tensor, " B"]:
+        """Which rows have 3D landmarks enough to turn a hand by."""
+        return torch.isfinite(self.point_sigma).all(-1).sum(-1) >= 4
 
     def take(self, rows: Int[Tensor, " N"]) -> "Observations":
         kept = {f.name: getattr(self, f.name)[rows] for f in fields(self)[:4]}

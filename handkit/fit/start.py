@@ -13,26 +13,32 @@ from handkit.geometry import procrustes
 from handkit.hand.limits import sample_angles
 
 PALM = (0, 1, 5, 9, 13, 17)
+FINGER_WEIGHT = 0.03
 BANK_SIZE = 20_000
 
 
 def start_from_points(
     model: JointModel, observed: Observations, betas: Float[Tensor, "B 10"], angles: Float[Tensor, "B 15 3"]
 ) -> Pose:
-    """Turn and place the hand with the given angles so that its palm meets the 3D landmarks (Procrustes)."""
+    """Turn and place the hand with the given angles so that its palm meets the 3D landmarks (Procrustes).
+
+    Fingers count little, being bent otherwise; they decide where too much of the palm is missing.
+    """
     B = len(betas)
     eye = torch.eye(3, dtype=model.dtype, device=model.device).expand(B, 3, 3)
     zero = torch.zeros(B, 3, dtype=model.dtype, device=model.device)
     joints, _, _ = model.forward(Pose(eye, zero, angles), betas)
-    palm = list(PALM)
-    seen = torch.isfinite(observed.point_sigma).all(-1)[:, palm]
-    enough = seen.sum(-1, keepdim=True) >= 3
-    source = torch.where(enough[..., None], joints[:, palm], joints[:, [0, 5, 9, 13, 17, 1]])
-    _, rotation, _ = procrustes(source, observed.points[:, palm], reflection=False)
-    turned = (rotation @ (joints - joints[:, :1]).mT).mT + joints[:, :1]
-    if observed.relative:
-        return Pose(rotation, place_on_rays(turned, observed), angles)
-    return Pose(rotation, (observed.points[:, palm] - turned[:, palm]).mean(1), angles)
+    weights = torch.full((21,), FINGER_WEIGHT, dtype=model.dtype, device=model.device)
+    weights[list(PALM)] = 1.0
+    weights = weights * torch.isfinite(observed.point_sigma).all(-1)
+    placed = procrustes(joints, observed.points, reflection=False, scale=False, weights=weights)
+    if not observed.relative:
+        # The pose turns about the wrist, whose place at rest is not the origin.
+        wrist = joints[:, :1]
+        transl = (placed.apply(wrist) - wrist)[:, 0]
+        return Pose(placed.R, transl, angles)
+    turned = (placed.R @ (joints - joints[:, :1]).mT).mT + joints[:, :1]
+    return Pose(placed.R, place_on_rays(turned, observed), angles)
 
 
 def place_on_rays(joints: Float[Tensor, "B 21 3"], observed: Observations) -> Float[Tensor, "B 3"]:

@@ -49,14 +49,15 @@ def test_left_fit_mirrors_the_right_one():
     torch.testing.assert_close(left.vertices, right.vertices * mirror, atol=1e-5, rtol=0)
 
 
-def test_fit_joints_keeps_leading_dimensions_and_skips_missing_joints():
+@pytest.mark.parametrize("missing", [(3, 8, 20), (0, 5, 9, 13)])
+def test_fit_joints_keeps_leading_dimensions_and_skips_missing_joints(missing):
     known = known_hands(6)
     joints = torch.tensor(known["joints"])
     holed = joints.clone()
-    holed[:, [3, 8, 20]] = torch.nan
+    holed[:, missing] = torch.nan
     found = fit_joints(holed.reshape(2, 3, 21, 3))
     assert found.vertices.shape == (2, 3, 778, 3)
-    seen = [j for j in range(21) if j not in (3, 8, 20)]
+    seen = [j for j in range(21) if j not in missing]
     assert mpjpe_mm(found.joints.reshape(6, 21, 3)[:, seen], known["joints"][:, seen]).mean() < 1.0
 
 
@@ -192,3 +193,18 @@ def test_no_hands_at_all():
     assert fit_images(**nothing).vertices.shape == (0, 778, 3)
     assert fit_track(**nothing, time_s=np.zeros(0)).vertices.shape == (0, 778, 3)
     assert fit_joints(torch.zeros(2, 0, 21, 3)).vertices.shape == (2, 0, 778, 3)
+
+
+def test_rows_with_and_without_landmarks_in_3d_together():
+    known = known_hands(12)
+    centred = known["joints"] - known["joints"].mean(1, keepdims=True)
+    centred[::2] = np.nan
+    found = fit_images(
+        keypoints_2d=known["points"],
+        keypoint_scores=np.ones((12, 21)),
+        K=np.tile(K, (12, 1, 1)),
+        keypoints_3d=centred,
+        source="joints",
+    )
+    assert np.median(pa_mm(found.joints, known["joints"])[::2]) < 12
+    assert np.median(pa_mm(found.joints, known["joints"])[1::2]) < 3
