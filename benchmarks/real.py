@@ -140,21 +140,37 @@ def report_joints(data: Path, work: Path) -> None:
 
 
 def report_others(data: Path, work: Path) -> None:
+    """Each hand as found in the whole image, and in its true box (--bbox), where the palm network is not needed."""
     for name in ("rhd", "interhand"):
         chosen = samples(data, name)
         camera = camera_file(chosen, work / f"{name}.json")
-        demo(work / name, data / "annotated" / name, "--camera", camera, "--no-overlay")
-        hands = load_predictions(next((work / name).rglob("hands.npz")))
-        for sample, row in zip(chosen, only_hand_rows(hands, chosen), strict=True):
-            if row < 0:
-                print(f"{sample['id']}: not found")
-                continue
-            truth = np.array(sample["joints_cam_m"])
-            points = project(truth, np.array(sample["K"]))
-            gap = 100 * np.linalg.norm(hands.joints_2d[row] - points, axis=-1).mean() / size_px(points)
-            side = "right" if hands.is_right[row] else "left"
-            error = pa_mm(hands.joints_3d[row], truth)
-            print(f"{sample['id']}: found as {side}, PA-MPJPE {error:.1f} mm, 2D {gap:.1f} % of the hand")
+        boxes = box_file(chosen, work / f"{name}_boxes.json")
+        for how, options in (("found", []), ("box given", ["--bbox", boxes])):
+            out = work / f"{name} {how}"
+            demo(out, data / "annotated" / name, "--camera", camera, "--no-overlay", *options)
+            hands = load_predictions(next(out.rglob("hands.npz")))
+            for sample, row in zip(chosen, only_hand_rows(hands, chosen), strict=True):
+                print(f"{how}: {sample['id']} ({sample['side']}): {describe(hands, row, sample)}")
+
+
+def box_file(chosen: list[dict], path: Path) -> Path:
+    boxes: dict[str, list] = {}
+    for sample in chosen:
+        points = project(np.array(sample["joints_cam_m"]), np.array(sample["K"]))
+        box = [*points.min(0).tolist(), *np.ptp(points, axis=0).tolist(), sample["side"]]
+        boxes.setdefault(Path(sample["image"]).name, []).append(box)
+    path.write_text(json.dumps(boxes))
+    return path
+
+
+def describe(hands: Predictions, row: int, sample: dict) -> str:
+    if row < 0:
+        return "not found"
+    truth = np.array(sample["joints_cam_m"])
+    points = project(truth, np.array(sample["K"]))
+    gap = 100 * np.linalg.norm(hands.joints_2d[row] - points, axis=-1).mean() / size_px(points)
+    side = "right" if hands.is_right[row] else "left"
+    return f"as {side}, PA-MPJPE {pa_mm(hands.joints_3d[row], truth):.1f} mm, 2D {gap:.1f} % of the hand"
 
 
 def report_video(data: Path, work: Path) -> None:

@@ -88,6 +88,10 @@ class BoxedHands:
             hands, key=lambda hand: float(np.linalg.norm((hand.bbox[:2] + hand.bbox[2:]) / 2 - middle)), default=None
         )
         if nearest is None:
+            # The user is sure of the box: no need that the palm network is, too.
+            nearest = self._detector.detect_in_box(image, bounds, box.is_right)
+            corner = np.zeros(2)
+        if nearest is None:
             return None
         return replace(
             nearest,

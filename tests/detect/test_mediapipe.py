@@ -203,3 +203,18 @@ def test_missing_mediapipe_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(HandkitError, match="not available") as error:
         MediaPipeDetector()
     assert "handkit[mediapipe]" in error.value.fix
+
+
+def test_a_given_box_needs_no_palm(realdata: Path, stills: MediaPipeDetector) -> None:
+    everything = json.loads((realdata / "ground_truth_3d.json").read_text())["samples"]
+    (sample,) = [one for one in everything if one["id"].startswith("interhand/image2017")]
+    image = load(realdata / sample["image"])
+    joints, K = np.array(sample["joints_cam_m"]), np.array(sample["K"])
+    points = joints[:, :2] / joints[:, 2:] * K[:2] + K[2:]
+    box = np.concatenate([points.min(0), points.max(0)])
+    assert stills.detect(image) == []
+    found = stills.detect_in_box(image, box)
+    assert found is not None
+    assert found.is_right
+    assert np.linalg.norm(found.keypoints_2d - points, axis=1).mean() < 0.06 * np.ptp(points, axis=0).max()
+    assert stills.detect_in_box(np.full_like(image, 128), box) is None
