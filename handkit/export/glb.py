@@ -66,7 +66,8 @@ def write_glb(path: str | os.PathLike[str], meshes: Sequence[Mesh]) -> None:
     """Write still hands, one node each, atomically."""
     file = GltfFile()
     for k, mesh in enumerate(meshes):
-        part = file.add_mesh(f"hand {k}", mesh.vertices_cam, mesh.faces, mesh.color, {})
+        material = file.add_plain_material(f"hand {k}", mesh.color)
+        part = file.add_mesh(f"hand {k}", mesh.vertices_cam, mesh.faces, material, {})
         file.children_of_root.append(file.add("nodes", {"name": f"hand {k}", "mesh": part}))
     file.write(path)
 
@@ -99,13 +100,24 @@ def _add_skinned_hand(file: GltfFile, track: HandTrack) -> list[int]:
     """Mesh, skin and joint nodes of one track at rest; gives the 16 nodes."""
     hand = track.hand
     vertices = hand.v_template + hand.shapedirs @ np.asarray(track.betas, np.float64)
-    joints = hand.J_regressor @ vertices
+    nodes, skin = add_skeleton(file, hand, hand.J_regressor @ vertices, track.name)
+    indices, weights = four_weights(hand.lbs_weights)
+    attributes = {
+        "JOINTS_0": file.add_accessor(indices, UINT8, target=ARRAY_BUFFER),
+        "WEIGHTS_0": file.add_accessor(weights, FLOAT, target=ARRAY_BUFFER),
+    }
+    mesh = file.add_mesh(track.name, vertices, hand.faces, file.add_plain_material(track.name, track.color), attributes)
+    # A skinned mesh ignores its own node's place, so it stays outside the turned root.
+    file.scene_nodes.append(file.add("nodes", {"name": track.name, "mesh": mesh, "skin": skin}))
+    return nodes
+
+
+def add_skeleton(file: GltfFile, hand: HandModel, joints: np.ndarray, name: str) -> tuple[list[int], int]:
+    """Nodes and skin of MANO's 16 joints [16, 3] at rest, under the root."""
     parents = [int(parent) for parent in hand.parents]
     nodes = [
-        file.add(
-            "nodes", {"name": f"{track.name} {name}", "translation": to_floats(joints[j] - (joints[p] if j else 0.0))}
-        )
-        for j, (name, p) in enumerate(zip(MANO_JOINT_NAMES, parents, strict=True))
+        file.add("nodes", {"name": f"{name} {joint}", "translation": to_floats(joints[j] - (joints[p] if j else 0.0))})
+        for j, (joint, p) in enumerate(zip(MANO_JOINT_NAMES, parents, strict=True))
     ]
     for j, node in enumerate(nodes):
         children = [nodes[child] for child, parent in enumerate(parents) if child and parent == j]
@@ -116,16 +128,7 @@ def _add_skinned_hand(file: GltfFile, track: HandTrack) -> list[int]:
     inverse_bind[:, :3, 3] = -joints
     # glTF matrices are column-major.
     bind = file.add_accessor(inverse_bind.transpose(0, 2, 1).reshape(16, 16), FLOAT)
-    skin = file.add("skins", {"joints": nodes, "inverseBindMatrices": bind, "skeleton": nodes[0]})
-    indices, weights = four_weights(hand.lbs_weights)
-    attributes = {
-        "JOINTS_0": file.add_accessor(indices, UINT8, target=ARRAY_BUFFER),
-        "WEIGHTS_0": file.add_accessor(weights, FLOAT, target=ARRAY_BUFFER),
-    }
-    mesh = file.add_mesh(track.name, vertices, hand.faces, track.color, attributes)
-    # A skinned mesh ignores its own node's place, so it stays outside the turned root.
-    file.scene_nodes.append(file.add("nodes", {"name": track.name, "mesh": mesh, "skin": skin}))
-    return nodes
+    return nodes, file.add("skins", {"joints": nodes, "inverseBindMatrices": bind, "skeleton": nodes[0]})
 
 
 def _animate(

@@ -15,7 +15,9 @@ from handkit.files import atomic_path
 
 FLOAT, UINT8, UINT16 = 5126, 5121, 5123
 ARRAY_BUFFER, ELEMENT_BUFFER = 34962, 34963
-_COMPONENTS = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+_COMPONENTS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+# Linear with mipmaps, the border repeated.
+_CLAMPED_LINEAR = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
 # A half turn about x as a quaternion (x, y, z, w).
 _GLTF_FROM_CAMERA = [1.0, 0.0, 0.0, 0.0]
 
@@ -55,20 +57,40 @@ class GltfFile:
             accessor |= {"min": to_floats(array.min(0)), "max": to_floats(array.max(0))}
         return self.add("accessors", accessor)
 
+    def add_plain_material(self, name: str, color: tuple[int, int, int]) -> int:
+        """A skin-like surface of one colour."""
+        linear = (np.asarray(color, np.float64) / 255) ** 2.2
+        return self._add_material(name, {"baseColorFactor": [*to_floats(linear), 1.0]})
+
+    def add_textured_material(self, name: str, png: bytes) -> int:
+        """A skin-like surface coloured by the image of a PNG file, which is stored inside."""
+        self.binary += b"\0" * (-len(self.binary) % 4)
+        view = self.add("bufferViews", {"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(png)})
+        self.binary += png
+        image = self.add("images", {"name": name, "mimeType": "image/png", "bufferView": view})
+        sampler = self.add("samplers", _CLAMPED_LINEAR)
+        texture = self.add("textures", {"source": image, "sampler": sampler})
+        return self._add_material(name, {"baseColorTexture": {"index": texture}})
+
+    def _add_material(self, name: str, color: dict[str, Any]) -> int:
+        surface = {**color, "metallicFactor": 0.0, "roughnessFactor": 0.7}
+        return self.add("materials", {"name": name, "pbrMetallicRoughness": surface, "doubleSided": True})
+
     def add_mesh(
         self,
         name: str,
         vertices: np.ndarray,
         faces: np.ndarray,
-        color: tuple[int, int, int],
+        material: int,
         attributes: dict[str, int],
+        *,
+        normals: np.ndarray | None = None,
     ) -> int:
+        """Vertices [V, 3] and faces [F, 3]; without `normals` [V, 3] those of the faces are averaged."""
+        normals = unit_normals(vertices, faces) if normals is None else normals
         position = self.add_accessor(vertices, FLOAT, target=ARRAY_BUFFER, bounds=True)
-        normal = self.add_accessor(_unit_normals(vertices, faces), FLOAT, target=ARRAY_BUFFER)
+        normal = self.add_accessor(normals, FLOAT, target=ARRAY_BUFFER)
         corners = self.add_accessor(np.asarray(faces).reshape(-1, 1), UINT16, target=ELEMENT_BUFFER)
-        linear = (np.asarray(color, np.float64) / 255) ** 2.2
-        surface = {"baseColorFactor": [*to_floats(linear), 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.7}
-        material = self.add("materials", {"name": name, "pbrMetallicRoughness": surface, "doubleSided": True})
         primitive = {
             "attributes": {"POSITION": position, "NORMAL": normal, **attributes},
             "indices": corners,
@@ -94,7 +116,7 @@ class GltfFile:
             partial.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
 
 
-def _unit_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def unit_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Outward vertex normals [V, 3] of unit length."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     normals = np.zeros((len(vertices), 3))

@@ -46,7 +46,7 @@ class _Reader:
         accessor = self.gltf["accessors"][index]
         view = self.gltf["bufferViews"][accessor["bufferView"]]
         dtype = {5126: "<f4", 5121: "u1", 5123: "<u2"}[accessor["componentType"]]
-        width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}[accessor["type"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}[accessor["type"]]
         values = np.frombuffer(self.binary, dtype, accessor["count"] * width, view["byteOffset"])
         return values.reshape(-1, width)
 
