@@ -13,9 +13,11 @@ import typer
 from handkit import __version__
 from handkit.demo.options import EXPORT_FORMATS, ROTATIONS, DemoOptions
 from handkit.errors import HandkitError
+from handkit.refine.options import PARTS, TERMS, RefineOptions
 
 if TYPE_CHECKING:
     from handkit.demo.run import DemoResult
+    from handkit.refine.run import RefineResult
 
 app = typer.Typer(
     name="handkit",
@@ -36,6 +38,20 @@ Without any, a short built-in clip is made, run, and compared with its known tru
     handkit demo video.mp4 photos/ --out hands
     handkit demo video.mp4 --start 2 --end 10 --view side --export glb
     handkit demo photo.jpg --focal 1200 --json
+"""
+
+
+_REFINE_HELP = """Refine hands against their outlines in the pictures: pose, shape, vertices and camera.
+
+PREDICTIONS is a hands.npz of [bold]handkit demo[/bold], or a folder with some below it. Their pictures are found where
+they were, or by --images; the outlines come from mask files (--masks), or from a segmenter seeded by the hand itself.
+
+[bold]Examples[/bold]
+
+    handkit refine handkit_out --out refined
+    handkit refine hands/video/hands.npz --images video.mp4 --convergence --out refined
+    handkit refine hands --masks masks/ --free pose,camera --iterations 15 --out refined
+    handkit refine hands --settings published-sums --set normal=off --out refined
 """
 
 
@@ -96,6 +112,53 @@ def _formats(text: str) -> tuple[str, ...]:
     return formats
 
 
+class SegmenterName(str, Enum):
+    GRABCUT = "grabcut"
+    HSV = "hsv"
+
+
+class SettingsName(str, Enum):
+    DEFAULT = "default"
+    PUBLISHED_SUMS = "published-sums"
+
+
+def _parse_free(text: str) -> str:
+    _parts(text)
+    return text
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    unknown = [name for name in parts if name not in PARTS]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(map(repr, unknown))}: choose among {', '.join(PARTS)}")
+    return parts
+
+
+def _parse_weights(texts: list[str] | None) -> list[str] | None:
+    _weights(texts or [])
+    return texts
+
+
+def _weights(texts: list[str]) -> dict[str, float | None]:
+    """`term=value` and `term=off`."""
+    weights: dict[str, float | None] = {}
+    for text in texts:
+        term, _, value = (part.strip() for part in text.partition("="))
+        if term not in TERMS:
+            raise typer.BadParameter(f"{text!r}: choose a term among {', '.join(TERMS)}")
+        if value == "off" and term != "silhouette":
+            weights[term] = None
+            continue
+        try:
+            weights[term] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not {term}=NUMBER or {term}=off") from None
+        if not (math.isfinite(weights[term] or 0.0) and (weights[term] or 0.0) >= 0):
+            raise typer.BadParameter(f"{text!r}: a weight is a number of at least 0")
+    return weights
+
+
 def _positive(value: float | None) -> float | None:
     if value is not None and not (math.isfinite(value) and value > 0):
         raise typer.BadParameter(f"{value:g} is not above 0")
@@ -121,6 +184,7 @@ _CAMERA = "Camera"
 _FIT = "Hand and fit"
 _OUTPUT = "Output"
 _RUN = "Run"
+_TARGET = "Pictures and masks"
 
 
 @app.command(help=_DEMO_HELP)
@@ -312,6 +376,136 @@ def _show(result: "DemoResult", out: Path, *, as_json: bool) -> None:
     from handkit.demo.report import print_report
 
     print_report(result)
+
+
+@app.command(help=_REFINE_HELP)
+def refine(
+    predictions: Annotated[
+        list[str], typer.Argument(metavar="PREDICTIONS...", show_default=False, help="hands.npz, or a folder of some.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")] = Path("handkit_refined"),
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|DIR", rich_help_panel=_TARGET, help="The pictures or video, where they have moved."),
+    ] = None,
+    rotate: Annotated[
+        Rotation, typer.Option(help="As the predictions were made with.", rich_help_panel=_TARGET)
+    ] = Rotation.R0,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_TARGET,
+            help="Mask pictures: <image>.png, <video>_<frame, 6 digits>.png; <...>_<track>_<side>.png for one hand.",
+        ),
+    ] = None,
+    segmenter: Annotated[
+        SegmenterName, typer.Option(rich_help_panel=_TARGET, help="Makes the masks where none are given.")
+    ] = SegmenterName.GRABCUT,
+    free: Annotated[
+        str,
+        typer.Option(metavar=",".join(PARTS), callback=_parse_free, rich_help_panel=_FIT, help="What may change."),
+    ] = ",".join(PARTS),
+    iterations: Annotated[int, typer.Option(min=1, max=1000, rich_help_panel=_FIT, help="Renderings per hand.")] = 10,
+    settings: Annotated[
+        SettingsName,
+        typer.Option(
+            rich_help_panel=_FIT, help="published-sums: RealisticHands' losses, weights and steps as printed."
+        ),
+    ] = SettingsName.DEFAULT,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="TERM=WEIGHT|off",
+            callback=_parse_weights,
+            rich_help_panel=_FIT,
+            help=f"Change a term: {', '.join(TERMS)}.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", rich_help_panel=_OUTPUT, help="Draw the hands over the input.")
+    ] = True,
+    convergence: Annotated[
+        bool,
+        typer.Option("--convergence", rich_help_panel=_OUTPUT, help="Film the first hands, iteration by iteration."),
+    ] = False,
+    texture: Annotated[
+        bool,
+        typer.Option(
+            "--texture", rich_help_panel=_OUTPUT, help="Take the hand's texture: texture.png, texture.obj, rig.glb."
+        ),
+    ] = False,
+    texture_share: Annotated[
+        float,
+        typer.Option(min=0.01, max=1, rich_help_panel=_OUTPUT, help="How much of each new frame enters the texture."),
+    ] = 0.5,
+    vertices: Annotated[
+        bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
+    ] = False,
+    device: Annotated[Device, typer.Option(rich_help_panel=_RUN, help="Where to compute.")] = Device.AUTO,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Replace earlier results.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+) -> None:
+    options = RefineOptions(
+        images=images,
+        masks=masks,
+        segmenter=segmenter.value,
+        free=_parts(free),
+        iterations=iterations,
+        settings=settings.value,
+        weights=_weights(changes or []),
+        rotate=int(rotate.value),
+        overlay=overlay,
+        convergence=convergence,
+        vertices=vertices,
+        texture=texture,
+        texture_share=texture_share,
+        device=device.value,
+    )
+    _run_refine(predictions, out, options, as_json=as_json, quiet=quiet, force=force, debug=debug)
+
+
+def _run_refine(
+    predictions: list[str], out: Path, options: RefineOptions, *, as_json: bool, quiet: bool, force: bool, debug: bool
+) -> None:
+    _log_to_stderr(quiet=quiet, debug=debug)
+    try:
+        from handkit.refine.run import run_refine
+
+        result: RefineResult = run_refine(
+            predictions,
+            out,
+            options,
+            force=force,
+            show_progress=not quiet and sys.stderr.isatty(),
+            on_error=_say,
+            debug=debug,
+        )
+    except HandkitError as error:
+        if debug:
+            raise
+        _say(error)
+        if as_json:
+            typer.echo(json.dumps({"error": error.what, "try": error.fix}))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted before any predictions were read", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(json.dumps(result.summary, indent=2))
+    else:
+        from handkit.refine.report import print_report
+
+        print_report(result)
+    raise typer.Exit(result.exit_code)
 
 
 def _say(error: HandkitError) -> None:

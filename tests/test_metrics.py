@@ -10,8 +10,11 @@ from handkit.metrics import (
     acceleration_error_mm_per_frame2,
     acceleration_mm_per_frame2,
     epe_2d_px,
+    mask_iou,
     mpjpe_mm,
+    outside_mask_fraction,
     pa_mpjpe_mm,
+    pixel_accuracy,
 )
 
 
@@ -120,3 +123,26 @@ def test_epe_in_pixels():
     target = torch.zeros(2, 21, 2)
     assert epe_2d_px(target + torch.tensor([3.0, 4.0]), target).tolist() == [5.0, 5.0]
     assert math.isnan(epe_2d_px(target[0], target[0], torch.zeros(21, dtype=torch.bool)).item())
+
+
+def test_mask_metrics() -> None:
+    pred, target = torch.zeros(2, 4, 5, dtype=torch.bool), torch.zeros(2, 4, 5, dtype=torch.bool)
+    pred[0, 1, 1:4] = True
+    target[0, 1, 2:5] = True
+    iou = mask_iou(pred, target)
+    assert iou[0] == 0.5
+    assert iou[1].isnan()
+    torch.testing.assert_close(pixel_accuracy(pred, target), torch.tensor([0.9, 1.0]).double())
+    seen = torch.ones_like(pred)
+    seen[0, 1, 1] = False
+    assert mask_iou(pred, target, seen)[0] == 2 / 3
+    assert pixel_accuracy(pred, target, seen)[0] == 18 / 19
+
+
+def test_outside_mask_fraction_is_seqhands_eq_11() -> None:
+    mask = torch.zeros(1, 4, 5, dtype=torch.bool)
+    mask[0, 1, 2] = True
+    points = torch.tensor([[[2.0, 1.0], [2.99, 1.99], [3.0, 1.5], [-9.0, 1.5], [torch.nan, 0.0], [1e30, 0.0]]])
+    assert outside_mask_fraction(points, mask)[0] == pytest.approx(4 / 6)
+    valid = torch.tensor([[True, False, True, False, False, False]])
+    assert outside_mask_fraction(points, mask, valid)[0] == 0.5

@@ -61,7 +61,8 @@ class HandPair:
             self._layers[is_right] = ManoLayer(self.model(is_right))
         given = {name: torch.from_numpy(getattr(predictions, name)[rows]) for name in _PARAMETERS}
         with torch.no_grad():
-            return self._layers[is_right](**given).vertices.numpy()
+            vertices = self._layers[is_right](**given).vertices.numpy()
+        return vertices if predictions.vertex_offsets is None else vertices + predictions.vertex_offsets[rows]
 
 
 def is_fittable(detection: HandDetection) -> bool:

@@ -1,7 +1,7 @@
 """The predictions file `hands.npz`: one row per detected hand, in the camera frame, metres and pixels.
 
 A left hand's row holds the left hand's own parameters: the layer of `load_hand(hand_model, side="left")` rebuilds its
-vertices.
+vertices, to which `vertex_offsets`, where there are any, are added.
 """
 
 import os
@@ -37,6 +37,8 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "image": (np.str_, ()),
 }
 VERTICES_ROW = (778, 3)
+# Meshes, and what refinement adds to them: not in every file.
+OPTIONAL_COLUMNS = ("vertices", "vertex_offsets")
 _FINITE = ("time_s", "betas", "global_orient", "hand_pose", "transl", "joints_3d", "K")
 _STRINGS = ("hand_model", "method", "camera_source")
 
@@ -47,6 +49,7 @@ class Predictions:
 
     Joints are in our order; `joints_2d` are the model's joints projected, `keypoints_2d` what the detector said;
     `bbox` is x0, y0, x1, y1; `image_size` (width, height); `image` the file's name; `hand_pose` full axis-angle.
+    `vertices` and `vertex_offsets` are metres in the camera frame, the latter part of the former.
     `status` says per input "done", "no hand", or "failed: why". Raises HandkitError where shapes do not agree.
     """
 
@@ -73,16 +76,18 @@ class Predictions:
     method: str
     camera_source: str
     vertices: np.ndarray | None = None
+    vertex_offsets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count = np.size(self.frame)
         for name, (dtype, row) in COLUMNS.items():
             self._set(name, dtype, (count, *row))
-        if self.vertices is not None:
-            self._set("vertices", np.float32, (count, *VERTICES_ROW))
+        for name in OPTIONAL_COLUMNS:
+            if getattr(self, name) is not None:
+                self._set(name, np.float32, (count, *VERTICES_ROW))
         for name in ("inputs", "status"):
             self._set(name, np.str_, (len(self.inputs),))
-        for name in _FINITE:
+        for name in (*_FINITE, *(() if self.vertex_offsets is None else ("vertex_offsets",))):
             if not np.isfinite(getattr(self, name)).all():
                 raise HandkitError(f"{name} holds values that are not finite", "leave those hands out")
 
@@ -109,15 +114,15 @@ class Predictions:
 
     def rows(self, index: np.ndarray | slice) -> "Predictions":
         """The hands that a mask, indices or a slice picks; inputs and status stay."""
-        picked = {name: getattr(self, name)[index] for name in COLUMNS}
-        vertices = None if self.vertices is None else self.vertices[index]
-        return replace(self, **picked, vertices=vertices)
+        names = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if getattr(self, name) is not None]
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """The hands and inputs of several predictions, in order; `camera_source` lists the different ones.
 
-    Raises HandkitError where there is nothing to join, hand model or method differ, or only some carry vertices.
+    Hands without vertex offsets among others with them get zeros. Raises HandkitError where there is nothing to join,
+    hand model or method differ, or only some carry vertices.
     """
     if not parts:
         raise HandkitError("no predictions to join", "give at least one")
@@ -133,29 +138,65 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     }
     stacked = [part.vertices for part in parts if part.vertices is not None]
     sources = dict.fromkeys(part.camera_source for part in parts if part.camera_source)
+    has_offsets = any(part.vertex_offsets is not None and len(part) for part in parts)
     return Predictions(
         **columns,
         vertices=np.concatenate(stacked) if with_vertices == {True} else None,
+        vertex_offsets=np.concatenate([_offsets(part) for part in parts]) if has_offsets else None,
         hand_model=parts[0].hand_model,
         method=parts[0].method,
         camera_source="; ".join(sources),
     )
 
 
+def _offsets(part: Predictions) -> np.ndarray:
+    return np.zeros((len(part), *VERTICES_ROW), np.float32) if part.vertex_offsets is None else part.vertex_offsets
+
+
 def save_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
-    """Write `hands.npz` atomically; compressed unless it carries vertices, which hardly shrink."""
+    """Write `hands.npz` atomically; compressed unless it carries meshes, which hardly shrink."""
     arrays = {entry.name: getattr(predictions, entry.name) for entry in fields(predictions)}
-    if predictions.vertices is None:
-        del arrays["vertices"]
-    write = np.savez_compressed if predictions.vertices is None else np.savez
+    absent = [name for name in OPTIONAL_COLUMNS if arrays[name] is None]
+    for name in absent:
+        del arrays[name]
+    write = np.savez_compressed if len(absent) == len(OPTIONAL_COLUMNS) else np.savez
     with atomic_path(path) as partial, partial.open("wb") as file:
         write(file, **arrays)
 
 
 def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     """Read `hands.npz`; raises HandkitError naming the file and the column that is missing or wrong."""
+    return _build(Path(path), _read(Path(path)))
+
+
+def load_finite_rows(path: str | os.PathLike[str]) -> tuple[Predictions, dict[int, str]]:
+    """The hands of `hands.npz` whose numbers are finite, and of the others by row the first column that is not.
+
+    Raises HandkitError like `load_predictions` for anything else that is wrong.
+    """
     path = Path(path)
-    remake = "make it again with handkit demo"
+    arrays = _read(path)
+    count = np.size(arrays["frame"])
+    bad: dict[int, str] = {}
+    for name in (*_FINITE, *OPTIONAL_COLUMNS):
+        values = arrays.get(name)
+        if values is not None and values.dtype.kind == "f" and values.shape[:1] == (count,):
+            for row in np.flatnonzero(~np.isfinite(values.reshape(count, -1)).all(1)).tolist():
+                bad.setdefault(row, name)
+    if bad:
+        kept = np.setdiff1d(np.arange(count), list(bad))
+        arrays = {
+            name: values[kept] if name in (*COLUMNS, *OPTIONAL_COLUMNS) and values.shape[:1] == (count,) else values
+            for name, values in arrays.items()
+        }
+    return _build(path, arrays), bad
+
+
+_REMAKE = "make it again with handkit demo"
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of the file, none of the needed ones missing."""
     if not path.is_file():
         raise HandkitError(f"{path} does not exist" if not path.exists() else f"{path} is a folder", "check the path")
     try:
@@ -167,13 +208,17 @@ def load_predictions(path: str | os.PathLike[str]) -> Predictions:
     except HandkitError:
         raise
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise HandkitError(f"{path} is not a predictions file: {error}", remake) from error
+        raise HandkitError(f"{path} is not a predictions file: {error}", _REMAKE) from error
     missing = [name for name in (*COLUMNS, "inputs", "status", *_STRINGS) if name not in arrays]
     if missing:
-        raise HandkitError(f"{path} lacks {', '.join(missing)}", remake)
+        raise HandkitError(f"{path} lacks {', '.join(missing)}", _REMAKE)
+    return arrays
+
+
+def _build(path: Path, arrays: dict[str, np.ndarray]) -> Predictions:
     try:
         columns: dict[str, Any] = {name: arrays[name] for name in (*COLUMNS, "inputs", "status")}
         columns |= {name: str(arrays[name]) for name in _STRINGS}
-        return Predictions(**columns, vertices=arrays.get("vertices"))
+        return Predictions(**columns, **{name: arrays.get(name) for name in OPTIONAL_COLUMNS})
     except HandkitError as error:
-        raise HandkitError(f"{path}: {error.what}", remake) from error
+        raise HandkitError(f"{path}: {error.what}", _REMAKE) from error

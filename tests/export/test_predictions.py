@@ -1,6 +1,6 @@
 """`hands.npz` and its JSON twin: what is written is read, and bad files are named."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ import torch
 
 from handkit.errors import HandkitError
 from handkit.export.json import write_json
-from handkit.export.predictions import COLUMNS, Predictions, concatenate, load_predictions, save_predictions
+from handkit.export.predictions import (
+    COLUMNS,
+    Predictions,
+    concatenate,
+    load_finite_rows,
+    load_predictions,
+    save_predictions,
+)
 from handkit.hand.layer import ManoLayer
 from handkit.hand.model import load_hand
 
@@ -164,3 +171,31 @@ def test_json_without_hands(tmp_path: Path) -> None:
     empty = Predictions.no_hands(inputs=["d.png"], status=["no hand"], hand_model="open", method="", camera_source="")
     write_json(tmp_path / "hands.json", empty)
     assert orjson.loads((tmp_path / "hands.json").read_bytes())["hands"] == []
+
+
+def test_vertex_offsets_are_optional_and_travel_along(tmp_path: Path) -> None:
+    plain = _predictions(3)
+    offsets = np.random.default_rng(0).normal(size=(3, 778, 3)).astype(np.float32)
+    refined = replace(plain, vertex_offsets=offsets)
+    save_predictions(tmp_path / "hands.npz", refined)
+    back = load_predictions(tmp_path / "hands.npz")
+    np.testing.assert_array_equal(back.vertex_offsets, offsets)
+    np.testing.assert_array_equal(back.rows(np.array([2])).vertex_offsets, offsets[2:])
+    both = concatenate([plain, refined])
+    assert both.vertex_offsets is not None
+    assert not both.vertex_offsets[:3].any()
+    np.testing.assert_array_equal(both.vertex_offsets[3:], offsets)
+    assert concatenate([plain, plain]).vertex_offsets is None
+
+
+def test_rows_that_are_not_finite_are_named_and_left_out(tmp_path: Path) -> None:
+    save_predictions(tmp_path / "hands.npz", _predictions(4))
+    arrays = dict(np.load(tmp_path / "hands.npz"))
+    arrays["transl"][1, 2] = np.nan
+    arrays["betas"][3] = np.inf
+    np.savez(tmp_path / "hands.npz", **arrays)
+    with pytest.raises(HandkitError, match="not finite"):
+        load_predictions(tmp_path / "hands.npz")
+    rows, bad = load_finite_rows(tmp_path / "hands.npz")
+    assert bad == {1: "transl", 3: "betas"}
+    np.testing.assert_array_equal(rows.frame, arrays["frame"][[0, 2]])

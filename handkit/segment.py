@@ -1,0 +1,110 @@
+"""Hand masks without a learned network: GrabCut seeded by the projected hand, and a skin colour threshold.
+
+Convention: images are RGB uint8 [H, W, 3], masks bool [H, W].
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool
+from numpy.typing import NDArray
+
+from handkit.images import RgbImage
+
+Mask = Bool[np.ndarray, "H W"]
+Segmenter = Callable[[RgbImage, Mask], NDArray[np.bool_]]
+SegmenterName = Literal["grabcut", "hsv"]
+
+# GrabCut works on the hand's surroundings at this many pixels a side, which is all its outline needs.
+_WORK_PX: Final = 192
+# Parts of the hand's size: how far the true outline may lie outside and inside the projected one.
+_OUTSIDE, _INSIDE = 0.14, 0.05
+_ITERATIONS: Final = 3
+# Skin in HSV: hue within 25 degrees of red-orange, neither grey nor pure, not dark.
+_SKIN_LOW, _SKIN_HIGH = (0, 0.15, 0.25), (50, 0.75, 1.0)
+_SKIN_RED_DEG: Final = 340
+
+
+def grabcut_mask(image: RgbImage, projected: Mask) -> NDArray[np.bool_]:
+    """The hand's mask by GrabCut: the eroded projection is surely hand, what is far from it surely is not.
+
+    Computed around the hand at a reduced size. Empty where the projection is; where colours give no answer, the
+    projection itself.
+    """
+    mask = np.zeros(projected.shape, bool)
+    box = _surroundings(projected)
+    if box is None:
+        return mask
+    x0, y0, x1, y1 = box
+    ratio = min(1.0, _WORK_PX / max(x1 - x0, y1 - y0))
+    size = (max(2, round((x1 - x0) * ratio)), max(2, round((y1 - y0) * ratio)))
+    part = np.ascontiguousarray(cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA))
+    seed = cv2.resize(projected[y0:y1, x0:x1].astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
+    labels = _seed_labels(seed)
+    if not (labels == cv2.GC_BGD).any() or not (labels == cv2.GC_FGD).any():
+        return projected.copy()
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    # GrabCut draws its first clusters from OpenCV's own generator.
+    cv2.setRNGSeed(0)
+    cv2.grabCut(part, labels, (0, 0, 1, 1), *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    found = _largest((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), seed)
+    full = cv2.resize(found.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+    mask[y0:y1, x0:x1] = full > 0.5
+    return mask
+
+
+def hsv_mask(image: RgbImage, projected: Mask | None = None) -> NDArray[np.bool_]:
+    """Pixels of the colour of skin by thresholds in HSV: the baseline of RealisticHands' Table 3.
+
+    With a projection, only those in its surroundings.
+    """
+    hue, saturation, value = cv2.split(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV))
+    skin = (hue <= _SKIN_HIGH[0]) | (hue >= _SKIN_RED_DEG)
+    skin &= (saturation >= _SKIN_LOW[1]) & (saturation <= _SKIN_HIGH[1]) & (value >= _SKIN_LOW[2])
+    if projected is not None:
+        near = np.zeros(skin.shape, bool)
+        box = _surroundings(projected)
+        if box is not None:
+            near[box[1] : box[3], box[0] : box[2]] = True
+        skin &= near
+    return skin
+
+
+SEGMENTERS: Final[dict[SegmenterName, Segmenter]] = {"grabcut": grabcut_mask, "hsv": hsv_mask}
+
+
+def _surroundings(projected: Mask) -> tuple[int, int, int, int] | None:
+    """The hand's box widened by twice the reach of its outline, None for an empty mask."""
+    ys, xs = np.flatnonzero(projected.any(1)), np.flatnonzero(projected.any(0))
+    if not len(ys):
+        return None
+    margin = 2 + round(2 * _OUTSIDE * float(np.sqrt(projected.sum())))
+    height, width = projected.shape
+    return (
+        max(0, int(xs[0]) - margin),
+        max(0, int(ys[0]) - margin),
+        min(width, int(xs[-1]) + 1 + margin),
+        min(height, int(ys[-1]) + 1 + margin),
+    )
+
+
+def _seed_labels(seed: Mask) -> NDArray[np.uint8]:
+    size = float(np.sqrt(max(seed.sum(), 1)))
+    outside = cv2.distanceTransform((~seed).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inside = cv2.distanceTransform(np.pad(seed.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    labels = np.where(seed, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels[outside > _OUTSIDE * size] = cv2.GC_BGD
+    labels[inside > min(_INSIDE * size, 0.6 * float(inside.max()))] = cv2.GC_FGD
+    return labels
+
+
+def _largest(found: Mask, seed: Mask) -> NDArray[np.bool_]:
+    """The connected piece that shares most pixels with the seed, its small holes closed."""
+    count, pieces = cv2.connectedComponents(found.astype(np.uint8), connectivity=4)
+    if count < 2:
+        return found
+    shared = np.bincount(pieces[seed & found], minlength=count)
+    shared[0] = 0
+    return pieces == int(shared.argmax())
