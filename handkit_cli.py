@@ -4,6 +4,8 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +18,7 @@ from handkit.errors import HandkitError
 from handkit.refine.options import PARTS, TERMS, RefineOptions
 
 if TYPE_CHECKING:
-    from handkit.demo.run import DemoResult
-    from handkit.refine.run import RefineResult
+    pass
 
 app = typer.Typer(
     name="handkit",
@@ -343,7 +344,7 @@ def _run_demo(
     inputs: list[str], out: Path, options: DemoOptions, *, as_json: bool, quiet: bool, force: bool, debug: bool
 ) -> None:
     _log_to_stderr(quiet=quiet, debug=debug)
-    try:
+    with _told_errors("input was", as_json=as_json, debug=debug):
         from handkit.demo.run import run_demo
 
         result = run_demo(
@@ -355,27 +356,13 @@ def _run_demo(
             on_error=_say,
             debug=debug,
         )
-    except HandkitError as error:
-        if debug:
-            raise
-        _say(error)
-        if as_json:
-            typer.echo(json.dumps({"error": error.what, "try": error.fix}))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted before any input was read", err=True)
-        raise typer.Exit(130) from None
-    _show(result, out, as_json=as_json)
-    raise typer.Exit(result.exit_code)
-
-
-def _show(result: "DemoResult", out: Path, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(result.summary, indent=2))
-        return
-    from handkit.demo.report import print_report
+    else:
+        from handkit.demo.report import print_report
 
-    print_report(result)
+        print_report(result)
+    raise typer.Exit(result.exit_code)
 
 
 @app.command(help=_REFINE_HELP)
@@ -477,10 +464,10 @@ def _run_refine(
     predictions: list[str], out: Path, options: RefineOptions, *, as_json: bool, quiet: bool, force: bool, debug: bool
 ) -> None:
     _log_to_stderr(quiet=quiet, debug=debug)
-    try:
+    with _told_errors("predictions were", as_json=as_json, debug=debug):
         from handkit.refine.run import run_refine
 
-        result: RefineResult = run_refine(
+        result = run_refine(
             predictions,
             out,
             options,
@@ -489,6 +476,20 @@ def _run_refine(
             on_error=_say,
             debug=debug,
         )
+    if as_json:
+        typer.echo(json.dumps(result.summary, indent=2))
+    else:
+        from handkit.refine.report import print_report
+
+        print_report(result)
+    raise typer.Exit(result.exit_code)
+
+
+@contextmanager
+def _told_errors(unread: str, *, as_json: bool, debug: bool) -> Iterator[None]:
+    """End the program with exit 1 on an error that concerns the whole run, 130 where it is interrupted this early."""
+    try:
+        yield
     except HandkitError as error:
         if debug:
             raise
@@ -497,15 +498,8 @@ def _run_refine(
             typer.echo(json.dumps({"error": error.what, "try": error.fix}))
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted before any predictions were read", err=True)
+        typer.echo(f"interrupted before any {unread} read", err=True)
         raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(result.summary, indent=2))
-    else:
-        from handkit.refine.report import print_report
-
-        print_report(result)
-    raise typer.Exit(result.exit_code)
 
 
 def _say(error: HandkitError) -> None:

@@ -9,6 +9,7 @@ from handkit.errors import HandkitError
 from handkit.export.predictions import Predictions
 from handkit.images import read_image
 from handkit.render.hard import rasterize
+from handkit.render.shaded import to_pixels
 from handkit.segment import SEGMENTERS
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -17,9 +18,7 @@ _FIX: Final = "masks are grey pictures, hand white, of the image's size"
 
 def projected_mask(vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The pixels [H, W] a mesh [778, 3] covers."""
-    image = vertices.astype(np.float64) @ K.T
-    depth = image[:, 2:]
-    pixels = np.concatenate([image[:, :2] / np.where(depth > 0, depth, np.nan), depth], 1)
+    pixels = to_pixels(vertices.astype(np.float64), K)
     return rasterize(pixels, faces, size=size).face_ids >= 0
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from llvmlite import ir
@@ -15,6 +14,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from handkit.render.jit import compiled
 from handkit.render.reference import MAX_PX, MIN_DOUBLE_AREA, NEAR_M
 
 _LOG2_E = np.float32(math.log2(math.e))
@@ -31,15 +31,7 @@ _T2, _T3, _T4, _T5, _T6 = _TERMS
 def vectorized(kernel: Callable[..., Any]) -> Callable[..., Any]:
     """As `jit.compiled`, with sums reordered into vector registers and division by zero giving inf."""
     kernel = inspect.unwrap(kernel)  # from checks of its annotations, which numba cannot compile
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-    }
-    try:
-        return numba.njit(cache=True, **options)(kernel)
-    except RuntimeError:
-        return numba.njit(**options)(kernel)
+    return compiled(kernel, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 
 
 def as_float32(tensor: Tensor) -> NDArray[np.float32]:
