@@ -31,10 +31,11 @@ class Film:
 
     def record(self, crops: list[Crop], found: Evaluation, first: int) -> None:
         """Add an iteration of a batch whose hands stand at `first` and after it in the film."""
-        for i, crop in enumerate(crops[: MAX_HANDS - first]):
-            if len(self._tiles) <= first + i:
+        shown = [i for i, crop in enumerate(crops) if crop.image is not None]
+        for place, i in enumerate(shown[: MAX_HANDS - first], first):
+            if len(self._tiles) <= place:
                 self._tiles.append([])
-            self._tiles[first + i].append(_tile(crop, found.silhouette[i]))
+            self._tiles[place].append(_tile(crops[i], found.silhouette[i]))
 
     def next_place(self) -> int:
         return len(self._tiles)

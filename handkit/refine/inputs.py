@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,8 @@ from handkit.demo.summary import MARKER
 from handkit.errors import HandkitError
 from handkit.export.predictions import Predictions
 from handkit.images import RgbImage, read_image
-from handkit.video import VideoReader
+from handkit.refine.rig import Lens
+from handkit.video import Frame, VideoReader
 
 _GIVE_IMAGES: Final = "give the pictures' place by --images"
 
@@ -28,13 +29,16 @@ class Source:
     name: str
 
 
-def find_sources(arguments: Sequence[str]) -> tuple[list[Source], list[Failure]]:
-    """The predictions files that the arguments name, each a file or a folder with some below it."""
+def find_sources(arguments: Sequence[str], out: Path) -> tuple[list[Source], list[Failure]]:
+    """The predictions files that the arguments name, each a file or a folder with some below it.
+
+    What is in `out` is left out of a folder around it: earlier runs wrote that.
+    """
     files: dict[Path, Path] = {}
     failures = []
     for argument in dict.fromkeys(arguments):
         path = Path(argument).expanduser()
-        inside = sorted(path.rglob(HANDS)) if path.is_dir() else [path]
+        inside = _inside(path, out.resolve()) if path.is_dir() else [path]
         if not inside:
             error = HandkitError(f"{argument}: no {HANDS} in this folder", "make one with handkit demo")
             failures.append(Failure(argument, error))
@@ -55,16 +59,50 @@ def find_sources(arguments: Sequence[str]) -> tuple[list[Source], list[Failure]]
     return sorted(found, key=lambda source: source.name), failures
 
 
+def _inside(folder: Path, out: Path) -> list[Path]:
+    is_around = folder.resolve() in out.parents
+    return [path for path in sorted(folder.rglob(HANDS)) if not (is_around and out in path.resolve().parents)]
+
+
+def find_views(arguments: Sequence[str], out: Path) -> list[Source]:
+    """The predictions files of the views of a rig, one per argument and in their order; raises HandkitError else."""
+    sources = []
+    for argument in arguments:
+        found, failures = find_sources([argument], out)
+        if failures:
+            raise failures[0].error
+        if len(found) > 1:
+            raise HandkitError(f"{argument}: {len(found)} {HANDS} in this folder", "name one for each camera")
+        sources += found
+    named, _ = find_sources([str(source.path) for source in sources], out)
+    by_path = {source.path.resolve(): source for source in named}
+    if len(by_path) < len(sources):
+        raise HandkitError("one predictions file is given twice", "name one for each camera")
+    return [by_path[source.path.resolve()] for source in sources]
+
+
 @dataclass(frozen=True)
 class Pictures:
-    """The picture files of one predictions file, by the name its rows know them by."""
+    """The picture files of one predictions file, by the name its rows know them by, and the lens to straighten."""
 
     paths: dict[str, Path]
     missing: dict[str, HandkitError]
+    lens: Lens | None = None
 
     @property
     def videos(self) -> dict[str, Path]:
         return {name: path for name, path in self.paths.items() if kind_of(path) == "video"}
+
+    def read_still(self, path: Path, rotate: int) -> RgbImage:
+        """A picture, turned by `rotate` degrees and without its lens's distortion."""
+        return self._straight(np.ascontiguousarray(np.rot90(read_image(path), -rotate // 90)))
+
+    def read_frames(self, reader: VideoReader) -> Iterator[Frame]:
+        """A video's frames without its lens's distortion."""
+        return (replace(frame, image=self._straight(frame.image)) for frame in reader)
+
+    def _straight(self, image: RgbImage) -> RgbImage:
+        return image if self.lens is None else self.lens.straighten(image)
 
 
 def find_pictures(source: Source, rows: Predictions, images: Path | None) -> Pictures:
@@ -126,25 +164,27 @@ class Shot:
 def read_shots(pictures: Pictures, rows: Predictions, rotate: int) -> Iterator[Shot | tuple[np.ndarray, HandkitError]]:
     """Every picture with hands, stills first in the order of the rows; or the rows of one that cannot be used."""
     for name, error in pictures.missing.items():
-        yield np.flatnonzero(rows.image == name), error
+        if len(own := np.flatnonzero(rows.image == name)):
+            yield own, error
     for name, path in pictures.paths.items():
         own = np.flatnonzero(rows.image == name)
+        if not len(own):
+            continue
         try:
             if kind_of(path) == "video":
-                yield from _video_shots(path, rows, own, rotate)
+                yield from _video_shots(path, pictures, rows, own, rotate)
             else:
-                image = np.ascontiguousarray(np.rot90(read_image(path), -rotate // 90))
-                yield Shot(_of_size(path, image, rows, own), own)
+                yield Shot(_of_size(path, pictures.read_still(path, rotate), rows, own), own)
         except HandkitError as error:
             yield own, error
 
 
 def _video_shots(
-    path: Path, rows: Predictions, own: np.ndarray, rotate: int
+    path: Path, pictures: Pictures, rows: Predictions, own: np.ndarray, rotate: int
 ) -> Iterator[Shot | tuple[np.ndarray, HandkitError]]:
     frames = rows.frame[own]
     last, seen = int(frames.max()), set()
-    for frame in VideoReader(path, rotate=rotate):
+    for frame in pictures.read_frames(VideoReader(path, rotate=rotate)):
         chosen = own[frames == frame.index]
         if len(chosen):
             yield Shot(_of_size(path, frame.image, rows, chosen), chosen)

@@ -8,9 +8,10 @@ import numpy as np
 from handkit.errors import HandkitError
 from handkit.export.predictions import Predictions
 from handkit.images import read_image
+from handkit.refine.rig import Lens, RigView
 from handkit.render.hard import rasterize
 from handkit.render.shaded import to_pixels
-from handkit.segment import SEGMENTERS
+from handkit.segment import SEGMENTERS, forearm_mask
 
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _FIX: Final = "masks are grey pictures, hand white, of the image's size"
@@ -25,11 +26,17 @@ def projected_mask(vertices: np.ndarray, faces: np.ndarray, K: np.ndarray, size:
 class MaskChoice:
     """Chooses the mask of a hand, from a folder or by a segmenter."""
 
-    def __init__(self, folder: Path | None, segmenter: str) -> None:
+    def __init__(self, folder: Path | None, segmenter: str, lens: Lens | None = None) -> None:
         if folder is not None and not folder.is_dir():
             raise HandkitError(f"--masks {folder}: no such folder", "give a folder of mask pictures")
         self._folder, self._segment = folder, SEGMENTERS[segmenter]  # type: ignore[index]
+        self._segmenter, self._lens = segmenter, lens
         self.name = "given masks" if folder is not None else segmenter
+
+    def of_view(self, view: RigView) -> "MaskChoice":
+        """The same for one camera of several: its own folder inside, where there is one, and its lens."""
+        own = self._folder / view.name if self._folder is not None else None
+        return MaskChoice(own if own is not None and own.is_dir() else self._folder, self._segmenter, view.lens)
 
     def choose(
         self, image: np.ndarray, rows: Predictions, row: int, projected: np.ndarray, *, is_video: bool
@@ -41,7 +48,12 @@ class MaskChoice:
                 raise HandkitError("no pixel of it looks like a hand", "give its mask by --masks")
             return mask
         path = self._find(rows, row, is_video=is_video)
-        return read_mask(path, (image.shape[1], image.shape[0]))
+        mask = read_mask(path, (image.shape[1], image.shape[0]))
+        return mask if self._lens is None else self._lens.straighten(mask.astype(np.uint8) * np.uint8(255)) > 127
+
+    def unsaid(self, mesh: np.ndarray, faces: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Pixels [H, W] where the mask says nothing of the hand [778, 3]: segmenters take the arm for a part of it."""
+        return forearm_mask(mesh, faces, K, size) if self._folder is None else np.zeros(size, bool)
 
     def _find(self, rows: Predictions, row: int, *, is_video: bool) -> Path:
         """One for the hand, by track or side, else one for the picture."""

@@ -1,8 +1,14 @@
 """What a `refine` run was asked for; light enough to import before anything is computed."""
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
+
+from handkit import __version__
+from handkit.demo.options import stamp_of
 
 PARTS: Final = ("pose", "shape", "vertices", "camera")
 SEGMENTERS: Final = ("grabcut", "hsv")
@@ -10,6 +16,7 @@ SETTINGS: Final = ("default", "published-sums")
 # The terms whose weights can be set, and of these the one that is never off.
 TERMS: Final = (
     "silhouette",
+    "silhouette_coarse",
     "keypoints",
     "vertex_offset",
     "laplacian",
@@ -18,19 +25,24 @@ TERMS: Final = (
     "edge",
     "pose_offset",
     "shape_offset",
+    "joint_offset",
 )
+# They say where to compute, and where the pictures are that the fingerprint is given.
+_NOT_RESULTS: Final = ("device", "images")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions:
     """Options of one run, the same for all its predictions.
 
-    images: a file or folder to look for the pictures in, instead of where the predictions say. masks: a folder of mask
-    files; without one the segmenter makes them. weights: changes to the setting's, None for off. rotate: degrees
-    clockwise, as the predictions were made with. texture_share: how much of each new frame enters the texture.
+    images: a file or folder to look for the pictures in, instead of where the predictions say. rig: the cameras, where
+    the predictions are their views. masks: a folder of mask files; without one the segmenter makes them. weights:
+    changes to the setting's, None for off. rotate: degrees clockwise, as the predictions were made with. texture_share:
+    how much of each new frame enters the texture.
     """
 
     images: Path | None = None
+    rig: Path | None = None
     masks: Path | None = None
     segmenter: str = "grabcut"
     free: tuple[str, ...] = PARTS
@@ -48,3 +60,12 @@ class RefineOptions:
     def to_json(self) -> dict[str, object]:
         """Plain values for `summary.json`."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+    def fingerprint(self, files: Iterable[Path]) -> str:
+        """Changes whenever results could: options, the rig and masks, handkit's version, and the given files."""
+        asked = {key: value for key, value in self.to_json().items() if key not in _NOT_RESULTS}
+        inside = sorted(path for path in self.masks.rglob("*") if path.is_file()) if self.masks else []
+        named = [*files, *([self.rig] if self.rig else []), *inside]
+        stamps = [[str(path.resolve()), *stamp_of(path)] for path in named]
+        text = json.dumps([__version__, asked, stamps], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

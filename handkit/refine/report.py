@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from rich.console import Console
 from rich.table import Table
 
-from handkit.refine.job import SourceRecord
+from handkit.refine.records import SourceRecord
 from handkit.refine.results import CSV, FILM
 from handkit.refine.run import RefineResult
 
@@ -35,7 +35,8 @@ def _table(records: Sequence[SourceRecord]) -> Table:
         name = PurePosixPath(record.output).parent.as_posix() if record.output else record.predictions
         counts = (str(record.hands), str(record.refined), str(record.kept), str(record.failed))
         ious = (_figure(record.iou_before), _figure(record.iou_after))
-        table.add_row(name, record.status, *counts, *ious, f"{record.seconds:.1f}", record.masks or "-")
+        status = f"{record.status} before" if record.skipped else record.status
+        table.add_row(name, status, *counts, *ious, f"{record.seconds:.1f}", record.masks or "-")
     return table
 
 
@@ -53,10 +54,17 @@ def _lines(result: RefineResult) -> Iterator[str]:
         *([FILM] if options["convergence"] else []),
     ]
     yield f"wrote {result.out}/summary.json" + (f", and for each name above {', '.join(files)}" if written else "")
+    if resumed := sum(record.resumed for record in written if not record.skipped):
+        yield f"gone on from an interrupted run: {resumed} of them were refined by it"
     if any(record.kept for record in written):
         yield "kept: hands whose loss did not fall have their original"
+    if options["rig"]:
+        together = ", ".join(f"{record.together} of {record.hands}" for record in written)
+        unit_m = next((record.rig_unit_m for record in written if record.rig_unit_m), None)
+        unit = "" if unit_m is None else f"; the rig's unit is {unit_m:.3g} m"
+        yield f"refined against several views: {together} hands, the others alone, as {CSV} says{unit}"
     if result.interrupted:
-        yield "interrupted: the same command again does what is left"
+        yield "interrupted: the same command again goes on from here"
     elif written:
         yield f"next: open {result.out}/{PurePosixPath(written[0].output or '').parent}/{CSV}"
     else:

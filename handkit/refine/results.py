@@ -14,18 +14,19 @@ from handkit.demo.inputs import OVERLAY_FOLDER, OVERLAY_VIDEO
 from handkit.demo.results import HANDS
 from handkit.export.predictions import VERTICES_ROW, Predictions, save_predictions
 from handkit.files import atomic_path
-from handkit.images import read_image, write_image
+from handkit.images import write_image
 from handkit.refine.inputs import Pictures
 from handkit.video import VideoReader
 
 CSV: Final = "refined.csv"
 FILM: Final = "convergence.mp4"
+FIGURES: Final = ("iou_before", "iou_after", "loss_before", "loss_after")
 Status = Literal["refined", "kept", "failed"]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one hand; the arrays are the refined row's, None where the original stays."""
+    """What became of one hand; the arrays are the refined row's, None where the original stays; views: seen by."""
 
     status: Status
     why: str = ""
@@ -35,6 +36,7 @@ class Outcome:
     loss_before: float = float("nan")
     loss_after: float = float("nan")
     arrays: dict[str, np.ndarray] | None = None
+    views: int = 1
 
 
 def refined_rows(rows: Predictions, outcomes: Sequence[Outcome], method: str) -> Predictions:
@@ -64,9 +66,9 @@ def write_csv(folder: Path, rows: Predictions, outcomes: Sequence[Outcome]) -> N
     with atomic_path(folder / CSV) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         names = ("frame", "time_s", "image", "track_id", "side")
-        writer.writerow([*names, "iou_before", "iou_after", "loss_before", "loss_after", "status", "why"])
+        writer.writerow([*names, *FIGURES, "views", "status", "why"])
         for row, outcome in enumerate(outcomes):
-            figures = (outcome.iou_before, outcome.iou_after, outcome.loss_before, outcome.loss_after)
+            figures = [getattr(outcome, name) for name in FIGURES]
             writer.writerow(
                 [
                     int(rows.frame[row]),
@@ -75,6 +77,7 @@ def write_csv(folder: Path, rows: Predictions, outcomes: Sequence[Outcome]) -> N
                     int(rows.track_id[row]),
                     "right" if rows.is_right[row] else "left",
                     *(f"{figure:.6g}" if np.isfinite(figure) else "" for figure in figures),
+                    outcome.views,
                     outcome.status,
                     outcome.why,
                 ]
@@ -91,9 +94,9 @@ def write_overlays(folder: Path, rows: Predictions, pictures: Pictures, hands: H
         if name in videos:
             reader = VideoReader(path, rotate=rotate)
             target = folder / (OVERLAY_VIDEO if len(videos) == 1 else f"{OVERLAY_FOLDER}/{Path(name).stem}.mp4")
-            write_overlay_video(target, reader, part, hands, side_by_side=False, fps=reader.fps)
+            write_overlay_video(target, pictures.read_frames(reader), part, hands, side_by_side=False, fps=reader.fps)
             continue
-        image = np.ascontiguousarray(np.rot90(read_image(path), -rotate // 90))
+        image = pictures.read_still(path, rotate)
         if tuple(part.image_size[0]) != (image.shape[1], image.shape[0]):
             continue
         drawn = draw_hands(image, part, hands.vertices(part, range(len(part))), hands, None)

@@ -4,24 +4,24 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import torch
 from tqdm import tqdm
 
 from handkit import __version__
-from handkit.demo.results import HANDS
+from handkit.demo.inputs import Failure
 from handkit.demo.run import FAILED, INTERRUPTED
 from handkit.demo.summary import SUMMARY, write_summary
 from handkit.errors import HandkitError
 from handkit.files import check_writable
-from handkit.refine.inputs import Source, find_sources
-from handkit.refine.job import JobTools, RefineJob, SourceRecord
+from handkit.refine.inputs import Source, find_sources, find_views
+from handkit.refine.job import JobTools, RefineJob
 from handkit.refine.masks import MaskChoice
 from handkit.refine.options import RefineOptions
-
-_VERB: Final = "refine"
+from handkit.refine.records import VERB, SourceRecord
+from handkit.refine.rig import Rig, load_rig
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,24 +65,23 @@ def run_refine(
         return tqdm(items, desc=title, total=total, leave=False, delay=1.0, dynamic_ncols=True)
 
     masks = MaskChoice(options.masks, options.segmenter)
-    tools = JobTools(options, out, masks, _device(options.device), progress, on_error)
-    sources, failures = find_sources(predictions)
+    units, failures, rig = _units(predictions, out, options)
+    tools = JobTools(options, out, masks, rig, _device(options.device), progress, on_error)
     records = []
     for failure in failures:
         on_error(failure.error)
         records.append(_failed(failure.name, failure.error))
-    interrupted = False
+    interrupted, reached = False, 0
     try:
-        for source in sources:
-            records.append(_do(source, tools, force=force, debug=debug))
+        for unit in units:
+            records += _do(unit, tools, force=force, debug=debug)
+            reached += 1
     except KeyboardInterrupt:
         interrupted = True
-        done = {record.predictions for record in records}
-        left = [source for source in sources if str(source.path) not in done]
-        records += [SourceRecord(predictions=str(source.path), status="not done") for source in left]
+        records += [record for unit in units[reached:] for record in _so_far(unit, tools)]
     summary = {
         "handkit": __version__,
-        "verb": _VERB,
+        "verb": VERB,
         "out": str(out),
         "seconds": round(time.monotonic() - started, 3),
         "interrupted": interrupted,
@@ -97,25 +96,41 @@ def run_refine(
     return RefineResult(out, records, summary, interrupted)
 
 
-def _do(source: Source, tools: JobTools, *, force: bool, debug: bool) -> SourceRecord:
-    """The record of one file; an unexpected error fails it alone, and rises when debugging."""
+def _units(
+    predictions: Sequence[str], out: Path, options: RefineOptions
+) -> tuple[list[tuple[Source, ...]], list[Failure], Rig | None]:
+    """What is refined together: every file alone, or all of them as the views of a rig."""
+    if options.rig is None:
+        sources, failures = find_sources(predictions, out)
+        return [(source,) for source in sources], failures, None
+    rig = load_rig(options.rig, len(predictions))
+    return [tuple(find_views(predictions, out))], [], rig
+
+
+def _do(unit: Sequence[Source], tools: JobTools, *, force: bool, debug: bool) -> list[SourceRecord]:
+    """The records of files done together; an unexpected error fails them alone, and rises when debugging."""
     started = time.monotonic()
+    names = ", ".join(str(source.path) for source in unit)
     try:
-        target = tools.out / source.name / HANDS
-        if target.resolve() == source.path.resolve():
-            raise HandkitError(f"{source.path} would be overwritten", "choose another --out")
-        if target.exists() and not force:
-            raise HandkitError(f"{target} is there already", "choose another --out, or replace it by --force")
-        return RefineJob(source, tools).run()
+        return RefineJob(unit, tools).run(force=force)
     except HandkitError as raised:
         error = raised
     except Exception as raised:
         if debug:
             raise
-        what = f"{source.path}: unexpected {type(raised).__name__}: {raised}"
+        what = f"{names}: unexpected {type(raised).__name__}: {raised}"
         error = HandkitError(what, "run again with --debug and report what it shows")
     tools.on_error(error)
-    return _failed(str(source.path), error, time.monotonic() - started)
+    return [_failed(str(source.path), error, time.monotonic() - started) for source in unit]
+
+
+def _so_far(unit: Sequence[Source], tools: JobTools) -> list[SourceRecord]:
+    """Records of files that were interrupted or not reached: done before, or not done."""
+    try:
+        settled = RefineJob(unit, tools).settled()
+    except HandkitError:
+        settled = None
+    return settled or [SourceRecord(predictions=str(source.path), status="not done") for source in unit]
 
 
 def _failed(name: str, error: HandkitError, seconds: float = 0.0) -> SourceRecord:
@@ -133,6 +148,6 @@ def _device(name: str) -> torch.device:
 def _is_of_another_verb(path: Path) -> bool:
     """Whether the summary there tells of a run that this one must not replace."""
     try:
-        return bool(orjson.loads(path.read_bytes())["verb"] != _VERB)
+        return bool(orjson.loads(path.read_bytes())["verb"] != VERB)
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return False

@@ -118,8 +118,10 @@ def _checked(vertices_px: Tensor, faces: Tensor, size: tuple[int, int], sigma: f
         raise ValueError(f"size {size} is not (H, W) of at least one pixel")
     if not sigma > 0:
         raise ValueError(f"sigma {sigma} is not positive")
-    if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < vertices_px.shape[-2]:
-        raise ValueError(f"faces index {int(faces.min())}..{int(faces.max())} of {vertices_px.shape[-2]} vertices")
+    # both ends at once: on a GPU this is the call's only wait
+    low, high = torch.stack(faces.aminmax()).tolist() if len(faces) else (0, 0)
+    if not 0 <= low <= high < max(vertices_px.shape[-2], 1):
+        raise ValueError(f"faces index {low}..{high} of {vertices_px.shape[-2]} vertices")
     return faces.to(device=vertices_px.device, dtype=torch.int64)
 
 

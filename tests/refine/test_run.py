@@ -46,8 +46,8 @@ def test_a_folder_of_predictions_gets_nearer_to_its_masks(clip: Path, tmp_path: 
     result, errors = run(tmp_path, clip / "out", options=options)
     assert not errors
     assert result.exit_code == 0
-    stills = {f"stills/{name}" for name in ("hands.npz", "refined.csv", "convergence.mp4")}
-    video = {f"video/{name}" for name in ("hands.npz", "refined.csv", "convergence.mp4", "overlay.mp4")}
+    stills = {f"stills/{name}" for name in ("hands.npz", "done.json", "refined.csv", "convergence.mp4")}
+    video = {name.replace("stills", "video") for name in stills} | {"video/overlay.mp4"}
     pictures = {f"stills/overlay/p{i}.png.jpg" for i in range(2)}
     assert files(tmp_path) == {"summary.json"} | stills | video | pictures
     for name, count in (("stills", 2), ("video", 4)):
@@ -174,6 +174,7 @@ def test_nothing_is_overwritten(clip: Path, tmp_path: Path) -> None:
     assert "would be overwritten" in errors[0]
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
     assert run(tmp_path / "new", tmp_path / "out/stills")[0].exit_code == 0
+    (tmp_path / "new/stills/done.json").unlink()
     stamp = (tmp_path / "new/stills/hands.npz").stat().st_mtime_ns
     _, errors = run(tmp_path / "new", tmp_path / "out/stills")
     assert "is there already" in errors[0]
@@ -208,6 +209,10 @@ def test_the_command_line(clip: Path, tmp_path: Path) -> None:
     assert (code, stderr) == (0, "")
     assert "IoU before" in stdout
     assert "refined.csv" in stdout
+    code, stdout, _ = handkit(*arguments)
+    assert code == 0
+    assert "done before" in stdout
+    (tmp_path / "out/stills/done.json").unlink()
     code, stdout, stderr = handkit(*arguments, "--json")
     assert code == 1
     assert stderr.startswith("error: ")
