@@ -1,0 +1,1 @@
+"""Synthetic hand motion: pose bank, pose flow, appearance, scene, shards."""
