@@ -1,24 +1,20 @@
 """The command line: parse, call, print. Nothing heavy is imported before the options are known to be right."""
 
 import json
-import logging
 import math
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from handkit import __version__
+from handkit.cli_generate import app as generate_app
+from handkit.cli_pretrain import app as pretrain_app
 from handkit.demo.options import EXPORT_FORMATS, ROTATIONS, DemoOptions
-from handkit.errors import HandkitError
 from handkit.refine.options import PARTS, TERMS, RefineOptions
-
-if TYPE_CHECKING:
-    pass
+from handkit.terminal import log_to_stderr, say, told_errors
 
 app = typer.Typer(
     name="handkit",
@@ -27,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(generate_app, name="generate")
+app.add_typer(pretrain_app, name="pretrain")
 
 _DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh, camera and pictures of them.
 
@@ -46,6 +44,13 @@ _REFINE_HELP = """Refine hands against their outlines in the pictures: pose, sha
 
 PREDICTIONS is a hands.npz of [bold]handkit demo[/bold], or a folder with some below it. Their pictures are found where
 they were, or by --images; the outlines come from mask files (--masks), or from a segmenter seeded by the hand itself.
+What was done before with the same options is skipped, and what was interrupted goes on.
+
+With --rig, PREDICTIONS are one per synchronous, calibrated camera, in the order of the rig's views: a hand that several
+see is refined against all of them, and every camera gets its hands.npz in its own frame. The rig is JSON,
+{"unit_m": 0.001, "views": \\[{"name", "K", "R", "T", "distortion"}, ...]}: x_cam = R x_world + T with T in units of
+unit_m metres (without it, by the size of the hands); or OpenCV's file of a calibrated pair, K1, D1, K2, D2, R, T.
+--images and --masks may hold a folder per view, of its name. Results are of pictures without lens distortion.
 
 [bold]Examples[/bold]
 
@@ -53,6 +58,7 @@ they were, or by --images; the outlines come from mask files (--masks), or from 
     handkit refine hands/video/hands.npz --images video.mp4 --convergence --out refined
     handkit refine hands --masks masks/ --free pose,camera --iterations 15 --out refined
     handkit refine hands --settings published-sums --set normal=off --out refined
+    handkit refine left/hands.npz right/hands.npz --rig rig.json --out refined
 """
 
 
@@ -343,8 +349,8 @@ def demo(
 def _run_demo(
     inputs: list[str], out: Path, options: DemoOptions, *, as_json: bool, quiet: bool, force: bool, debug: bool
 ) -> None:
-    _log_to_stderr(quiet=quiet, debug=debug)
-    with _told_errors("input was", as_json=as_json, debug=debug):
+    log_to_stderr(quiet=quiet, debug=debug)
+    with told_errors("input was read", as_json=as_json, debug=debug):
         from handkit.demo.run import run_demo
 
         result = run_demo(
@@ -353,7 +359,7 @@ def _run_demo(
             options,
             force=force,
             show_progress=not quiet and sys.stderr.isatty(),
-            on_error=_say,
+            on_error=say,
             debug=debug,
         )
     if as_json:
@@ -384,6 +390,12 @@ def refine(
             metavar="DIR",
             rich_help_panel=_TARGET,
             help="Mask pictures: <image>.png, <video>_<frame, 6 digits>.png; <...>_<track>_<side>.png for one hand.",
+        ),
+    ] = None,
+    rig: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=_TARGET, help="The cameras, where PREDICTIONS are one per calibrated view."
         ),
     ] = None,
     segmenter: Annotated[
@@ -438,11 +450,14 @@ def refine(
         bool,
         typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Replace earlier results.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=_RUN, help="Do again what is done; replace others' files.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
 ) -> None:
     options = RefineOptions(
         images=images,
+        rig=rig,
         masks=masks,
         segmenter=segmenter.value,
         free=_parts(free),
@@ -463,8 +478,8 @@ def refine(
 def _run_refine(
     predictions: list[str], out: Path, options: RefineOptions, *, as_json: bool, quiet: bool, force: bool, debug: bool
 ) -> None:
-    _log_to_stderr(quiet=quiet, debug=debug)
-    with _told_errors("predictions were", as_json=as_json, debug=debug):
+    log_to_stderr(quiet=quiet, debug=debug)
+    with told_errors("predictions were read", as_json=as_json, debug=debug):
         from handkit.refine.run import run_refine
 
         result = run_refine(
@@ -473,7 +488,7 @@ def _run_refine(
             options,
             force=force,
             show_progress=not quiet and sys.stderr.isatty(),
-            on_error=_say,
+            on_error=say,
             debug=debug,
         )
     if as_json:
@@ -483,40 +498,3 @@ def _run_refine(
 
         print_report(result)
     raise typer.Exit(result.exit_code)
-
-
-@contextmanager
-def _told_errors(unread: str, *, as_json: bool, debug: bool) -> Iterator[None]:
-    """End the program with exit 1 on an error that concerns the whole run, 130 where it is interrupted this early."""
-    try:
-        yield
-    except HandkitError as error:
-        if debug:
-            raise
-        _say(error)
-        if as_json:
-            typer.echo(json.dumps({"error": error.what, "try": error.fix}))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted before any {unread} read", err=True)
-        raise typer.Exit(130) from None
-
-
-def _say(error: HandkitError) -> None:
-    """The two lines that every error is told in."""
-    typer.echo(f"error: {error.what}\ntry: {error.fix}", err=True)
-
-
-def _log_to_stderr(*, quiet: bool, debug: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
-    logger = logging.getLogger("handkit")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if debug else logging.WARNING)
-
-
-class _LowerCase(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        record.levelname = record.levelname.lower()
-        return super().format(record)

@@ -19,7 +19,7 @@ from handkit.fit.kinematics import JointModel, Pose
 from handkit.fit.landmarks import LANDMARKS, LandmarkSource
 from handkit.fit.objective import Objective, Observations, PosePrior
 from handkit.fit.solvers import Smoothness, solve_rows, solve_track
-from handkit.fit.start import start_from_image, start_from_points
+from handkit.fit.start import encode_points, start_from_image, start_from_points
 from handkit.geometry import matrix_to_axis_angle
 from handkit.hand import HandModel, ManoLayer, load_hand
 from handkit.hand.limits import LIMITS_DEG, angles_to_pose, sample_angles
@@ -29,7 +29,6 @@ from handkit.hand.model import Side
 ACCELERATION_SIGMA = (3.0, 40.0, 60.0)
 WINDOW, OVERLAP = 300, 20
 SHAPE_FRAMES = 32
-KEY_STRIDE = 8
 # At first no residual is an outlier: the start may be far off.
 START_ROBUST = 30.0
 
@@ -239,12 +238,21 @@ def _starts(model: JointModel, observed: Observations, betas: Tensor) -> list[Po
     has_points = observed.has_points()
     starts = []
     if bool(has_points.any()):
-        curl = torch.zeros(15, 3, dtype=torch.float64)
-        curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
-        mean = _pose_prior(1.0).mean.reshape(15, 3)
-        starts += [start_from_points(model, observed, betas, a.expand(len(betas), 15, 3)) for a in (mean, curl)]
+        starts += _starts_from_points(model, observed, betas)
     if not bool(has_points.all()):
         starts += start_from_image(model, observed, betas, candidates=6)
+    return starts
+
+
+def _starts_from_points(model: JointModel, observed: Observations, betas: Tensor) -> list[Pose]:
+    """From the pose encoder; where landmarks are missing, from the mean pose and from bent fingers."""
+    angles, complete = encode_points(observed)
+    mean = _pose_prior(1.0).mean.reshape(15, 3)
+    starts = [start_from_points(model, observed, betas, torch.where(complete[:, None, None], angles, mean))]
+    if not bool(complete.all()):
+        curl = torch.zeros(15, 3, dtype=torch.float64)
+        curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
+        starts.append(start_from_points(model, observed, betas, curl.expand(len(betas), 15, 3)))
     return starts
 
 
@@ -268,12 +276,12 @@ def _no_pose() -> Pose:
     return Pose(none[:, :3], none[:, 0], none)
 
 
-def _best_start(objective: Objective, betas: Tensor, iterations: int, starts: list[Pose] | None = None) -> Pose:
-    """The cheapest pose of every row after a few iterations from each of several starts."""
+def _best_start(objective: Objective, betas: Tensor, iterations: int) -> Pose:
+    """The cheapest pose of every row after a few iterations from each start."""
     rows = torch.arange(len(betas))
     objective = objective.with_robust(START_ROBUST)
     best, best_cost = None, None
-    for start in starts or _starts(objective.model, objective.observed, betas):
+    for start in _starts(objective.model, objective.observed, betas):
         pose, _, cost = solve_rows(objective, start, betas, rows, beta_precision=None, iterations=iterations)
         better = torch.ones_like(rows, dtype=torch.bool) if best_cost is None else cost < best_cost
         best = pose if best is None else Pose.where(better, pose, best)
@@ -298,25 +306,15 @@ def _track_shape(
 
 
 def _each_frame(objective: Objective, shape: Float[Tensor, " 10"], weights: FitWeights) -> Pose:
-    """Every frame alone, from the mean pose and from that of the nearest key frame, which has more starts."""
+    """Every frame alone, a window at a time."""
     T = len(objective.observed.rays)
-    has_points = bool(objective.observed.has_points().all())
     parts = []
     for begin in range(0, T, WINDOW):
         part = objective.take(torch.arange(begin, min(begin + WINDOW, T)))
         rows = torch.arange(len(part.observed.rays))
         betas = shape.expand(len(rows), 10)
-        starts = None
-        if has_points:
-            keys = rows[::KEY_STRIDE]
-            key_pose = _best_start(part.take(keys), betas[keys], iterations=10)
-            nearest = ((rows + KEY_STRIDE // 2) // KEY_STRIDE).clamp_max(len(keys) - 1)
-            mean = _pose_prior(1.0).mean.reshape(15, 3).expand(len(rows), 15, 3)
-            starts = [
-                start_from_points(part.model, part.observed, betas, angles)
-                for angles in (key_pose.angles[nearest], mean)
-            ]
-        pose = _best_start(part, betas, iterations=5, starts=starts)
+        has_points = bool(part.observed.has_points().all())  # then there is one start, else several
+        pose = _best_start(part, betas, iterations=8 if has_points else 5)
         iterations = min(weights.iterations, 10)
         parts.append(solve_rows(part, pose, betas, rows, beta_precision=None, iterations=iterations)[0])
     return Pose(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -4,17 +4,37 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from handkit.fit.kinematics import JointModel, Pose
 from handkit.fit.objective import MIN_DEPTH_M, Observations
 from handkit.geometry import procrustes
 from handkit.hand.limits import sample_angles
+from handkit.nets.pose_encoder import PoseEncoderNetwork, load_pose_encoder
+from handkit.synth.poses import canonicalize
 
 PALM = (0, 1, 5, 9, 13, 17)
 FINGER_WEIGHT = 0.03
 BANK_SIZE = 20_000
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> PoseEncoderNetwork:
+    return load_pose_encoder().network.double()
+
+
+def encode_points(observed: Observations) -> tuple[Float[Tensor, "B 15 3"], Bool[Tensor, " B"]]:
+    """Angles that the pose encoder sees in the 3D landmarks, and which rows have all that it needs.
+
+    It was trained with the open hand; as a start its angles serve every hand.
+    """
+    complete = observed.points.isfinite().all(-1).all(-1) & observed.point_sigma.isfinite().all(-1).all(-1)
+    joints = torch.from_numpy(canonicalize(observed.points.numpy()))
+    complete &= joints.isfinite().flatten(1).all(-1)
+    with torch.no_grad():
+        angles = _encoder()(torch.where(complete[:, None, None], joints, 0.0)).angles
+    return angles, complete
 
 
 def start_from_points(

@@ -1,0 +1,1 @@
+"""Published systems: which parts learn, from which data, with which losses."""
