@@ -11,6 +11,7 @@ from handkit.demo.options import DemoOptions
 from handkit.demo.run import run_demo
 from handkit.images import read_image, write_image
 from handkit.video import VideoReader
+from tests.data.making import write_sequences
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -59,6 +60,11 @@ def test_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     run(monkeypatch, "picture.py", tmp_path / "picture.png")
     assert capsys.readouterr().out == "2 hands\n"
     assert read_image(tmp_path / "picture.png").shape[0] == 420
+
+
+def test_load_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, "load_sequences.py", write_sequences(tmp_path / "seqhand", shards=1, each=2, frames=4))
+    assert capsys.readouterr().out.startswith("images (4, 2, 3, 48, 48), joints (4, 2, 21, 3), moved ")
 
 
 def test_every_example_is_run_here() -> None:
