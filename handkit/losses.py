@@ -53,6 +53,24 @@ def silhouette_l2(
     return _reduced((pred - target).square().flatten(-2), None if valid is None else valid.flatten(-2), each)
 
 
+def silhouette_coarse(
+    pred: Float[Tensor, "*B H W"],
+    target: Float[Tensor, "*B H W"],
+    valid: Bool[Tensor, "*B H W"] | None = None,
+    *,
+    window: int,
+    each: bool = False,
+) -> Tensor:
+    """Mean square of the difference after averaging it over square windows, a quarter of one apart.
+
+    Unlike `silhouette_l2` it has a slope towards parts of the target that the silhouette does not touch yet.
+    """
+    apart = pred - target if valid is None else (pred - target) * valid
+    images = apart.reshape(-1, 1, *apart.shape[-2:])
+    coarse = torch.nn.functional.avg_pool2d(images, window, stride=max(1, window // 4), padding=window // 2)
+    return _mean_of(coarse.square().mean((1, 2, 3)).reshape(apart.shape[:-2]), each)
+
+
 def vertex_offset(offsets: Float[Tensor, "*B V 3"], *, each: bool = False) -> Tensor:
     """RealisticHands Eq. 2: L_v = ||dv||_2^2, as a mean over vertices; the printed sum is V times it."""
     return _reduced(offsets.square().sum(-1), None, each)

@@ -8,12 +8,13 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from handkit.images import RgbImage
 
 Mask = Bool[np.ndarray, "H W"]
+Size = tuple[int, int]
 Segmenter = Callable[[RgbImage, Mask], NDArray[np.bool_]]
 SegmenterName = Literal["grabcut", "hsv"]
 
@@ -25,6 +26,10 @@ _ITERATIONS: Final = 3
 # Skin in HSV: hue within 25 degrees of red-orange, neither grey nor pure, not dark.
 _SKIN_LOW, _SKIN_HIGH = (0, 0.15, 0.25), (50, 0.75, 1.0)
 _SKIN_RED_DEG: Final = 340
+
+# The arm as a cone: how long, and how wide at its ends in parts of the ring in which the hand ends.
+_ARM_M, _ARM_NEAR, _ARM_FAR = 0.12, 1.3, 2.0
+_NEAREST_M: Final = 0.02
 
 
 def grabcut_mask(image: RgbImage, projected: Mask) -> NDArray[np.bool_]:
@@ -70,6 +75,31 @@ def hsv_mask(image: RgbImage, projected: Mask | None = None) -> NDArray[np.bool_
             near[box[1] : box[3], box[0] : box[2]] = True
         skin &= near
     return skin
+
+
+def forearm_mask(
+    vertices_m: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], K: Float[np.ndarray, "3 3"], size: Size
+) -> NDArray[np.bool_]:
+    """Where the arm may be seen beyond the ring in which a mesh [V, 3] of a hand ends, whichever way the wrist bends.
+
+    Colours do not tell where a hand ends and its arm begins, so a segmenter's mask says nothing there. Empty for a
+    closed mesh, and where the arm is behind the camera.
+    """
+    mask = np.zeros(size, np.uint8)
+    sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    sides, uses = np.unique(sides, axis=0, return_counts=True)
+    ring = vertices_m[np.unique(sides[uses == 1])].astype(np.float64)
+    if len(ring) < 3:
+        return mask > 0
+    centre = ring.mean(0)
+    axis = np.linalg.svd(ring - centre)[2][2]
+    axis *= np.sign(axis @ (centre - vertices_m.mean(0)))
+    cone = np.concatenate([centre + _ARM_NEAR * (ring - centre), centre + _ARM_M * axis + _ARM_FAR * (ring - centre)])
+    if cone[:, 2].min() > _NEAREST_M:
+        pixels = cone @ K.T
+        outline = cv2.convexHull((pixels[:, :2] / pixels[:, 2:] - 0.5).clip(-1e5, 1e5).round().astype(np.int32))
+        cv2.fillConvexPoly(mask, outline, (1,))
+    return mask > 0
 
 
 SEGMENTERS: Final[dict[SegmenterName, Segmenter]] = {"grabcut": grabcut_mask, "hsv": hsv_mask}

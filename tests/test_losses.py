@@ -50,6 +50,27 @@ def test_silhouette_is_the_published_sum_over_its_pixels() -> None:
     assert (slope != 0).sum() == 1
 
 
+def test_coarse_silhouette_slopes_towards_what_is_not_touched() -> None:
+    """A square left of its target: the fine loss has no slope between them, the coarse one has, and both end at 0."""
+    pred, target = torch.zeros(32, 32), torch.zeros(32, 32)
+    pred[12:20, 4:12] = 1
+    target[12:20, 16:24] = 1
+    value, slope = gradient(lambda p: losses.silhouette_coarse(p, target, window=16), pred)
+    fine = gradient(lambda p: losses.silhouette_l2(p, target), pred)[1]
+    assert value > 0
+    # More silhouette just right of the square would help, just left of it would not.
+    assert slope[16, 13] < slope[16, 2]
+    assert fine[16, 13] == fine[16, 2] == 0
+    value, slope = gradient(lambda p: losses.silhouette_coarse(p, target, window=16), target)
+    assert value == 0
+    assert (slope == 0).all()
+    valid = target == 0
+    assert losses.silhouette_coarse(target, torch.zeros(32, 32), valid, window=8) == 0
+    both = losses.silhouette_coarse(torch.stack([pred, target]), torch.stack([target] * 2), window=16, each=True)
+    torch.testing.assert_close(both[0], losses.silhouette_coarse(pred, target, window=16))
+    assert both[1] == 0
+
+
 def test_mesh_terms_follow_their_equations() -> None:
     v = random(4, 3)
     neighbours = {i: [k for k in range(4) if k != i] for i in range(4)}

@@ -8,7 +8,7 @@ import torch
 from handkit.hand import ManoLayer, load_hand
 from handkit.hand.limits import angles_to_pose, joint_frames, sample_angles
 from handkit.render.lit import render_lit
-from handkit.segment import SEGMENTERS, grabcut_mask, hsv_mask
+from handkit.segment import SEGMENTERS, forearm_mask, grabcut_mask, hsv_mask
 from tests.fit.known import FACING, K, hard_masks
 
 SIZE = (240, 320)
@@ -84,3 +84,21 @@ def test_degenerate_seeds(name: str) -> None:
     flat = np.full((*SIZE, 3), 90, np.uint8)
     dot[50:90, 60:99] = True
     assert segment(flat, dot).shape == SIZE
+
+
+def test_the_arm_is_beyond_the_wrist() -> None:
+    """Fingers up: below the hand, about as wide as its wrist, and none of it among the fingers."""
+    hand = load_hand("open")
+    mesh = ManoLayer(hand)(global_orient=FACING[None], transl=torch.tensor([[0.0, 0.05, 0.5]])).vertices[0].numpy()
+    half = K.numpy() * [[0.5], [0.5], [1]]
+    drawn = hard_masks(hand, torch.from_numpy(mesh)[None], torch.from_numpy(half).float(), SIZE)[0].numpy()
+    arm = forearm_mask(mesh, hand.faces, half, SIZE)
+    rows = np.flatnonzero(drawn.any(1))
+    assert not arm[: rows[-1] - 6].any()
+    just_below = arm[rows[-1] + 3]
+    assert drawn[rows[-1] - 3].sum() < just_below.sum() < 2 * drawn[rows[-1] - 3].sum()
+    assert arm[rows[-1] + 20 : rows[-1] + 40].any(1).all()
+    behind = mesh * (1, 1, -1)
+    assert not forearm_mask(behind, hand.faces, half, SIZE).any()
+    closed = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]])
+    assert not forearm_mask(mesh[:4], closed, half, SIZE).any()

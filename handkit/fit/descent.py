@@ -3,7 +3,7 @@
 Convention: offsets and gradients are dicts of [B, ...] tensors; every hand goes its own way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +24,9 @@ _MIN_GAP_PX = 0.25
 # A step that raised the loss is taken back and tried again shorter; good steps grow again.
 _SHORTER, _LONGER = 0.35, 1.5
 # The vertices join when the parameters have done this part of the iterations, so that they explain what is left.
-_VERTICES_FROM = 0.4
+_VERTICES_FROM = 0.6
+# The part of the vertices that makes the outline.
+_ON_OUTLINE = 0.25
 
 
 class _Best:
@@ -46,17 +48,19 @@ class _Best:
 
 
 class Momentum:
-    """RealisticHands 3.2: v = lr * gradient + momentum * v, offsets - v."""
+    """RealisticHands 3.2: v = lr * gradient + momentum * v, offsets - v, all of them counted in `units`."""
 
-    def __init__(self, lr: float, momentum: float) -> None:
-        self._lr, self._momentum = lr, momentum
+    def __init__(self, lr: float, momentum: float, units: Mapping[str, float]) -> None:
+        self._lr, self._momentum, self._units = lr, momentum, units
         self._best = _Best()
         self._velocity: Offsets = {}
 
     def step(self, offsets: Offsets, found: Evaluation, gradients: Offsets) -> Offsets:
         self._best.update(offsets, found.loss.detach())
         self._velocity = {
-            name: self._lr * slope + self._momentum * self._velocity.get(name, torch.zeros_like(slope))
+            # Twice the unit: once for the slope by the counted offset, once for the way back.
+            name: self._lr * self._units.get(name, 1.0) ** 2 * slope
+            + self._momentum * self._velocity.get(name, torch.zeros_like(slope))
             for name, slope in gradients.items()
         }
         return {name: offset - self._velocity[name] for name, offset in offsets.items()}
@@ -76,7 +80,7 @@ class Scaled:
 
     def __init__(self, metric: "Metric", iterations: int) -> None:
         self._metric, self._best = metric, _Best()
-        self._vertices_from = round(_VERTICES_FROM * iterations) if metric.names else 0
+        self._vertices_from = min(round(_VERTICES_FROM * iterations), iterations - 1) if metric.names else 0
         self._looks = 0
         self._gradients: Offsets = {}
         self._normals: list[Tensor] = []
@@ -134,7 +138,7 @@ class Metric:
         per_pixel = weights.silhouette / problem.views[0].target[0].numel()
         depth = problem.start.transl[:, 2].clamp_min(0.05)
         focal = problem.views[0].K[:, 0, 0]
-        outline_vertices = per_pixel * problem.perimeter_px / 778 * (focal / depth) ** 2
+        outline_vertices = per_pixel * problem.perimeter_px / (_ON_OUTLINE * 778) * (focal / depth) ** 2
         smoothness = None
         if "vertices" in free:
             plain, smooth = weights.vertex_offset or 0.0, weights.laplacian_of_offsets or 0.0
@@ -177,16 +181,19 @@ def _motions(problem: Problem, names: tuple[str, ...]) -> tuple[list[Tensor], Te
         parts = []
         for begin in range(0, B, _CHUNK_HANDS):
             rows = torch.arange(begin, min(begin + _CHUNK_HANDS, B), device=device)
-            J = _screen_motion(problem, view.take(rows), rows, names)
+            J, moved = _motion(problem, view.take(rows), rows, names)
             parts.append(J[:, :778])
+            if view is problem.views[0] and weights.joint_offset is not None:
+                change = problem.joint_change(moved, rows).flatten(1, 2)
+                fixed[rows] += 2 * weights.joint_offset * (change.mT @ change)
             if view is problem.views[0] and problem.keypoints is not None and weights.keypoints is not None:
                 fixed[rows] += _keypoint_part(problem, J[:, 778:], rows, weights.keypoints)
         motion.append(torch.cat(parts))
     return motion, fixed
 
 
-def _screen_motion(problem: Problem, view: View, rows: Tensor, names: tuple[str, ...]) -> Tensor:
-    """Derivatives of pixels by parameters [b, 778 + 21, 2, P], of the vertices and then the joints."""
+def _motion(problem: Problem, view: View, rows: Tensor, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Derivatives by parameters: of pixels [b, 778 + 21, 2, P], vertices then joints, and of joints [b, 21, 3, P]."""
     columns: list[Tensor] = []
     for name in names:
         size = _SIZES[name]
@@ -196,9 +203,10 @@ def _screen_motion(problem: Problem, view: View, rows: Tensor, names: tuple[str,
         with torch.no_grad():
             points = torch.cat(problem.meshes(state), 1)
         wide = view.take(torch.arange(len(rows), device=rows.device).repeat_interleave(size + 1))
-        pixels = wide.pixels(points)[..., :2].unflatten(0, (len(rows), size + 1))
-        columns.append((pixels[:, :-1] - pixels[:, -1:]) / _DELTA[name])
-    return torch.cat(columns, 1).movedim(1, -1).contiguous()
+        both = torch.cat([wide.pixels(points)[..., :2], points], -1).unflatten(0, (len(rows), size + 1))
+        columns.append((both[:, :-1] - both[:, -1:]) / _DELTA[name])
+    J = torch.cat(columns, 1).movedim(1, -1)
+    return J[:, :, :2].contiguous(), J[:, 778:, 2:]
 
 
 def _keypoint_part(problem: Problem, J: Tensor, rows: Tensor, weight: float) -> Tensor:

@@ -4,8 +4,8 @@ H = M(p + dp, s + ds) + dv (Eq. 1), seen through a moved camera. The camera's of
 camera frame; vertex offsets are metres along the camera's axes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -19,17 +19,25 @@ from handkit.losses import MeshEdges, build_mesh_edges
 from handkit.render import soft_silhouette, to_pixels
 
 PARTS: Final = ("pose", "shape", "vertices", "camera")
+# Joints are held by the odds of their scores; this is a little above the score of a sure one.
+_SURE: Final = 1.05
+# Windows of the coarse silhouette, as parts of the crop.
+_COARSE: Final = 1 / 7
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefineWeights:
     """Factors of the terms, each of them a mean; None leaves a term out.
 
-    silhouette: mean over pixels. keypoints: pixels of the crop. vertex_offset, laplacian, edge: square metres. normal:
-    per pair of faces. pose_offset: square radians, shape_offset: square standard deviations, both as means.
+    silhouette: mean over pixels; silhouette_coarse: of its averages over windows of a seventh of the crop, which draws
+    an outline to what it does not touch yet. keypoints: pixels of the crop. vertex_offset, laplacian, edge: square
+    metres. normal: per pair of faces. pose_offset: square radians, shape_offset: square standard deviations, both as
+    means. joint_offset: square metres that joints move against each other, times the odds of their keypoints' scores:
+    the start was fitted to these and to 3D landmarks, so it is as sure as they were.
     """
 
     silhouette: float = 1.0
+    silhouette_coarse: float | None = None
     keypoints: float | None = None
     vertex_offset: float | None = None
     laplacian: float | None = None
@@ -38,6 +46,7 @@ class RefineWeights:
     edge: float | None = None
     pose_offset: float | None = None
     shape_offset: float | None = None
+    joint_offset: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +54,8 @@ class RefineSettings:
     """How to refine: the weights, the renderer's sharpness, and the steps.
 
     sigma_px2: of the soft silhouette. stepper: "momentum", lr and momentum as in the paper, or "scaled", a step per
-    hand in the metric of its outline's motion on the screen (then lr and momentum are not used).
+    hand in the metric of its outline's motion on the screen (then lr, momentum and units are not used). units: what
+    the offsets of each part are counted in for momentum's steps; radians, standard deviations, metres if not given.
     """
 
     weights: RefineWeights
@@ -53,6 +63,7 @@ class RefineSettings:
     stepper: Literal["momentum", "scaled"] = "scaled"
     lr: float = 0.002
     momentum: float = 0.9
+    units: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -132,8 +143,18 @@ class Problem:
         self.start, self.views, self.keypoints, self.settings = start, list(views), keypoints, settings
         self.mesh_on_cpu = mesh_edges(hand)
         self.mesh = MeshEdges(*(part.to(start.transl.device) for part in self.mesh_on_cpu))
+        with torch.no_grad():
+            self.joints_at_start = self.meshes(start)[1]
+        scores = torch.zeros_like(self.joints_at_start[..., 0]) if keypoints is None else keypoints.scores.clamp(0, 1)
+        self.certainty = scores / (_SURE - scores)
         size = views[0].target.shape[-2:]
         self.perimeter_px = torch.stack([_perimeter_px(view.target) for view in views]).mean(0).clamp_min(size[0] / 4)
+
+    def joint_change(self, moved: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Motions of joints [B, 21, 3, ...] about their mean, times the root of each joint's certainty over 21."""
+        certainty = self.certainty[rows].view(*moved.shape[:2], *[1] * (moved.dim() - 2))
+        mean = (certainty * moved).sum(1, keepdim=True) / certainty.sum(1, keepdim=True).clamp_min(1e-6)
+        return (certainty / 21).sqrt() * (moved - mean)
 
     def zeros(self, free: Sequence[str]) -> dict[str, Tensor]:
         """Offsets at the start: pose [B, 48], shape [B, 10], vertices [B, 778, 3], camera [B, 3]."""
@@ -176,6 +197,10 @@ class Problem:
             silhouette = soft_silhouette(pixels, self.layer.faces, size=size, sigma=self.settings.sigma_px2)
             apart = losses.silhouette_l2(silhouette, view.target, view.valid, each=True)
             total = total + weights.silhouette * apart / len(self.views)
+            if weights.silhouette_coarse is not None:
+                window = max(4, round(_COARSE * size[0]))
+                coarse = losses.silhouette_coarse(silhouette, view.target, view.valid, window=window, each=True)
+                total = total + weights.silhouette_coarse * coarse / len(self.views)
             gap += apart.detach() * size[0] * size[1] / len(self.views)
             drawn.append(silhouette.detach())
             if pixels.requires_grad and self.settings.stepper == "scaled":
@@ -185,6 +210,9 @@ class Problem:
         for name, weight in (("pose", weights.pose_offset), ("shape", weights.shape_offset)):
             if weight is not None and name in offsets:
                 total = total + weight * offsets[name].square().mean(-1)
+        if weights.joint_offset is not None:
+            change = self.joint_change(joints - self.joints_at_start)
+            total = total + weights.joint_offset * change.square().sum((1, 2))
         return Evaluation(total, gap / self.perimeter_px, vertices.detach(), joints.detach(), drawn[0], normals)
 
     def _keypoint_term(self, joints: Tensor) -> Tensor | float:

@@ -4,6 +4,7 @@ RealisticHands 3.2, with its settings as printed and with better ones. A hand wh
 original, and the best iterate is what is returned.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -47,31 +48,37 @@ CROP_PX: Final = 224
 
 
 def published_sums(hand: HandModel, crop_px: int = CROP_PX) -> RefineSettings:
-    """Eq. 5 with its printed sums and lambda = 1, 1, 1, 1, 0.1; SGD of 0.002 and momentum 0.9; metres."""
-    mesh = mesh_edges(hand)
+    """Eq. 5 with its printed sums and lambda = 1, 1, 1, 1, 0.1; SGD of 0.002 and momentum 0.9.
+
+    The paper names no units. These numbers diverge with metres and radians; they work with lengths in millimetres,
+    angles in degrees and shapes in hundredths of a standard deviation.
+    """
+    mesh, square_mm = mesh_edges(hand), 1e6
     return RefineSettings(
         weights=RefineWeights(
             silhouette=1.0 * crop_px**2,
-            vertex_offset=1.0 * len(hand.v_template),
+            vertex_offset=1.0 * len(hand.v_template) * square_mm,
             normal=1.0 * len(mesh.face_pairs),
-            laplacian=1.0 * len(hand.v_template),
-            edge=0.1 * 2 * len(mesh.edges),
+            laplacian=1.0 * len(hand.v_template) * square_mm,
+            edge=0.1 * 2 * len(mesh.edges) * square_mm,
         ),
         sigma_px2=1.25,
         stepper="momentum",
+        units={"pose": math.radians(1), "shape": 0.01, "vertices": 1e-3, "camera": 1e-3},
     )
 
 
 def default_settings(hand: HandModel, crop_px: int = CROP_PX) -> RefineSettings:
-    """What works best on rendered open hands: see docs/results.md."""
+    """What works best on rendered open hands and a part of the real crops: see docs/results.md."""
     return RefineSettings(
         weights=RefineWeights(
             silhouette=1.0 * crop_px**2,
-            keypoints=600.0,
-            vertex_offset=2e5,
-            laplacian_of_offsets=2e7,
-            pose_offset=300_000.0,
+            silhouette_coarse=10.0 * crop_px**2,
+            vertex_offset=2e6,
+            laplacian_of_offsets=2e9,
+            pose_offset=6e5,
             shape_offset=5000.0,
+            joint_offset=8e7,
         ),
         sigma_px2=0.2,
     )
@@ -136,7 +143,7 @@ def refine_hands(
 def _build_stepper(problem: Problem, free: Sequence[str], iterations: int) -> Stepper:
     settings = problem.settings
     if settings.stepper == "momentum":
-        return Momentum(settings.lr, settings.momentum)
+        return Momentum(settings.lr, settings.momentum, settings.units)
     return Scaled(Metric.of(problem, free), iterations)
 
 

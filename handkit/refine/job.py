@@ -150,7 +150,7 @@ class RefineJob:
                 if not drawn[i].any():
                     raise HandkitError("it covers no pixel of the image", "leave that hand out")
                 mask = seen.masks.choose(shot.image, rows, row, drawn[i], is_video=is_video)
-                others = seen.masks.unsaid(meshes[i], faces[i], rows.K[row], size)
+                others = seen.masks.unsaid(mask, meshes[i], faces[i], rows.K[row])
                 for k, other in enumerate(drawn):
                     others |= other if k != i else False
                 with_image = self._film is not None and not self._film.is_full

@@ -51,9 +51,11 @@ class MaskChoice:
         mask = read_mask(path, (image.shape[1], image.shape[0]))
         return mask if self._lens is None else self._lens.straighten(mask.astype(np.uint8) * np.uint8(255)) > 127
 
-    def unsaid(self, mesh: np.ndarray, faces: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Pixels [H, W] where the mask says nothing of the hand [778, 3]: segmenters take the arm for a part of it."""
-        return forearm_mask(mesh, faces, K, size) if self._folder is None else np.zeros(size, bool)
+    def unsaid(self, mask: np.ndarray, mesh: np.ndarray, faces: np.ndarray, K: np.ndarray) -> np.ndarray:
+        """Pixels [H, W] of a mask that may be no hand [778, 3]: a segmenter takes the arm for a part of it."""
+        if self._folder is not None:
+            return np.zeros_like(mask)
+        return mask & forearm_mask(mesh, faces, K, (mask.shape[0], mask.shape[1]))
 
     def _find(self, rows: Predictions, row: int, *, is_video: bool) -> Path:
         """One for the hand, by track or side, else one for the picture."""
