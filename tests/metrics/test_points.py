@@ -6,16 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handkit.geometry import axis_angle_to_matrix, mirror_points
-from handkit.metrics import (
-    acceleration_error_mm_per_frame2,
-    acceleration_mm_per_frame2,
-    epe_2d_px,
-    mask_iou,
-    mpjpe_mm,
-    outside_mask_fraction,
-    pa_mpjpe_mm,
-    pixel_accuracy,
-)
+from handkit.metrics import epe_2d_px, mpjpe_mm, pa_mpjpe_mm, reprojection_error_px
 
 
 def joint_sets(*batch, seed=0):
@@ -99,50 +90,22 @@ def test_root_invalid_is_nan():
     assert mpjpe_mm(pred, target, torch.arange(21) > 0, root=0).isnan()
 
 
-def test_acceleration_of_known_motion():
-    t = torch.arange(6, dtype=torch.float64)[:, None, None]
-    step = torch.tensor([0.001, 0, 0], dtype=torch.float64)
-    joints = torch.stack([(t**2 * step).expand(6, 21, 3), (t * step).expand(6, 21, 3)])
-    assert torch.allclose(acceleration_mm_per_frame2(joints), torch.tensor([2.0, 0.0], dtype=torch.float64))
-    assert acceleration_error_mm_per_frame2(joints[0], joints[1]).item() == pytest.approx(2)
-
-
-def test_acceleration_drops_triples_with_an_invalid_frame():
-    generator = torch.Generator().manual_seed(0)
-    joints = torch.randn(7, 21, 3, generator=generator, dtype=torch.float64)
-    valid = torch.tensor([True, True, True, True, False, True, True])
-    expected = acceleration_mm_per_frame2(joints[:4])
-    joints[4] = torch.nan
-    assert torch.allclose(acceleration_mm_per_frame2(joints, valid), expected)
-    assert acceleration_mm_per_frame2(joints).isnan()
-    assert acceleration_mm_per_frame2(joints[3:], valid[3:]).isnan()
-    assert acceleration_mm_per_frame2(joints[:2]).isnan()
-
-
 def test_epe_in_pixels():
     target = torch.zeros(2, 21, 2)
     assert epe_2d_px(target + torch.tensor([3.0, 4.0]), target).tolist() == [5.0, 5.0]
     assert math.isnan(epe_2d_px(target[0], target[0], torch.zeros(21, dtype=torch.bool)).item())
 
 
-def test_mask_metrics() -> None:
-    pred, target = torch.zeros(2, 4, 5, dtype=torch.bool), torch.zeros(2, 4, 5, dtype=torch.bool)
-    pred[0, 1, 1:4] = True
-    target[0, 1, 2:5] = True
-    iou = mask_iou(pred, target)
-    assert iou[0] == 0.5
-    assert iou[1].isnan()
-    torch.testing.assert_close(pixel_accuracy(pred, target), torch.tensor([0.9, 1.0]).double())
-    seen = torch.ones_like(pred)
-    seen[0, 1, 1] = False
-    assert mask_iou(pred, target, seen)[0] == 2 / 3
-    assert pixel_accuracy(pred, target, seen)[0] == 18 / 19
+def test_reprojection_error_of_known_pixels():
+    K = torch.tensor([[500.0, 0, 100], [0, 400, 120], [0, 0, 1]])
+    points = torch.tensor([[[0.0, 0, 0.5], [0.05, -0.05, 0.5]]])
+    seen = torch.tensor([[[100.0, 120], [150, 80]]])
+    assert reprojection_error_px(points, K[None], seen).item() == pytest.approx(0, abs=1e-4)
+    assert reprojection_error_px(points, K[None], seen + torch.tensor([3.0, 4])).item() == pytest.approx(5)
 
 
-def test_outside_mask_fraction_is_seqhands_eq_11() -> None:
-    mask = torch.zeros(1, 4, 5, dtype=torch.bool)
-    mask[0, 1, 2] = True
-    points = torch.tensor([[[2.0, 1.0], [2.99, 1.99], [3.0, 1.5], [-9.0, 1.5], [torch.nan, 0.0], [1e30, 0.0]]])
-    assert outside_mask_fraction(points, mask)[0] == pytest.approx(4 / 6)
-    valid = torch.tensor([[True, False, True, False, False, False]])
-    assert outside_mask_fraction(points, mask, valid)[0] == 0.5
+def test_a_point_behind_the_camera_has_no_reprojection_error():
+    points, target = torch.tensor([[[0.0, 0, 0.5], [0, 0, -0.5]]]), torch.zeros(1, 2, 2)
+    K = torch.eye(3)[None]
+    assert reprojection_error_px(points, K, target).isnan()
+    assert reprojection_error_px(points, K, target, torch.tensor([[True, False]])).item() == 0
