@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from handkit import __version__
+from handkit.cli_evaluate import EVALUATE_HELP, evaluate
 from handkit.cli_generate import app as generate_app
 from handkit.cli_pretrain import app as pretrain_app
 from handkit.demo.options import EXPORT_FORMATS, ROTATIONS, DemoOptions
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(generate_app, name="generate")
 app.add_typer(pretrain_app, name="pretrain")
+app.command(help=EVALUATE_HELP)(evaluate)
 
 _DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh, camera and pictures of them.
 
