@@ -24,7 +24,7 @@ however many workers make them.
 
 [bold]Examples[/bold]
 
-    handkit generate seqhand --out seqhand --sequences 6 --preview
+    handkit generate seqhand --out seqhand --sequences 6 --preview --pose-map
     handkit generate seqhand --out seqhand-train --dry-run
     handkit generate seqhand --out seqhand-val --split val
     handkit generate seqhand --out published --recipe seqhand-published --backgrounds VOC2012/JPEGImages
@@ -143,6 +143,9 @@ def seqhand(
     preview: Annotated[
         bool, typer.Option("--preview", rich_help_panel=_RUN, help="Show the first ones: preview.mp4, preview.png.")
     ] = False,
+    pose_map: Annotated[
+        bool, typer.Option("--pose-map", rich_help_panel=_RUN, help="Draw the poses as a map: poses.png.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -180,6 +183,8 @@ def seqhand(
         else:
             result = run_generate(job, workers=workers, preview=preview, force=force, show_progress=show_progress)
             summary, code = result.summary, result.exit_code
+            if pose_map and code == 0:
+                summary["preview"].append(_draw_poses(poses, out))
     _print_summary(summary, as_json=as_json)
     raise typer.Exit(code)
 
@@ -241,6 +246,13 @@ def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
     from handkit.synth.report import print_report
 
     print_report(summary)
+
+
+def _draw_poses(poses: str, out: Path) -> str:
+    from handkit.synth.pose_map import draw_pose_map
+    from handkit.synth.poses import load_pose_bank
+
+    return str(draw_pose_map(load_pose_bank(poses), out / "poses.png"))
 
 
 def _toml(value: bool | None) -> str | None:

@@ -31,7 +31,7 @@ from handkit.data.stream import stream_samples
 from handkit.errors import HandkitError
 from handkit.geometry.rotations import axis_angle_to_matrix
 from handkit.hand.model import HandModel, load_hand
-from handkit.synth.labels import HAND
+from handkit.labels import HAND
 
 KIND: Final = "seqhand"
 PARTS: Final = (("image.jpg", "image.png"), ("mask.png",), ("hand.npz",))

@@ -24,7 +24,7 @@ from handkit.data.shards import (
 )
 from handkit.data.stream import stream_samples
 from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
-from handkit.synth.labels import HAND
+from handkit.labels import HAND
 
 KIND: Final = "stereo"
 VIEWS: Final = ("left", "right")

@@ -13,8 +13,8 @@ import torch
 from handkit import __version__
 from handkit.errors import HandkitError
 from handkit.files import atomic_path
+from handkit.labels import BACKGROUND, FOREARM, HAND, OCCLUDER
 from handkit.synth.digest import combined_digest
-from handkit.synth.labels import BACKGROUND, FOREARM, HAND, OCCLUDER
 from handkit.synth.shard_job import ShardJob
 from handkit.synth.shards import ShardNote, remove_shards
 from handkit.synth.statistics import add_counts

@@ -9,7 +9,7 @@ from handkit.errors import HandkitError
 from handkit.synth.nearest import PoseIndex
 from handkit.synth.nearest_products import ProductIndex
 
-__all__ = ["PoseIndex", "ProductIndex", "draw_flow", "pose_flow"]
+__all__ = ["PoseIndex", "ProductIndex", "pose_flow"]
 
 Metric = Literal["euclidean", "l1-continuous"]
 
@@ -45,29 +45,3 @@ def pose_flow(
             path[:, k] = index.nearest_l1(updated, before)[0]
             before = updated
     return path
-
-
-def draw_flow(
-    index: PoseIndex | ProductIndex,
-    rng: np.random.Generator,
-    *,
-    frames: int,
-    alpha: float = 1.2,
-    metric: Metric = "euclidean",
-    tries: int = 16,
-) -> Int[np.ndarray, " frames"]:
-    """A flow between two random poses that moves at every step, or of `tries` the one that stands still least.
-
-    Start and end are independent (Eq. 5); a pair is drawn again where the bank has no pose between it, so that the hand
-    would freeze on its way.
-    """
-    best, least = np.empty(0, np.int64), frames
-    for _ in range(max(1, tries)):
-        start, end = rng.integers(len(index), size=(2, 1))
-        path = pose_flow(index, start, end, frames=frames, alpha=alpha, metric=metric)[0]
-        still = int((path[1:] == path[:-1]).sum())
-        if still < least:
-            best, least = path, still
-        if still == 0:
-            break
-    return best

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from handkit.hand.model import HandModel
+from handkit.labels import FOREARM
 from handkit.synth.extras import ExtraMesh, fan_faces, palm_motion, strip_faces, wrist_ring
-from handkit.synth.labels import FOREARM
 from handkit.synth.skin_surface import smoothstep
 
 ForearmKind = Literal["bare", "sleeve"]

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 
 from handkit.hand.model import HandModel, load_hand
+from handkit.labels import OCCLUDER
 from handkit.render.hard import rasterize
 from handkit.synth.extras import ExtraMesh, palm_motion
-from handkit.synth.labels import OCCLUDER
 from handkit.synth.skin_surface import smoothstep
 
 OccluderKind = Literal["front", "held"]

@@ -19,7 +19,7 @@ _MOST: Final = 10_000
 def draw_pose_map(bank: PoseBank, path: str | Path, *, seed: int = 0, most: int = _MOST) -> Path:
     """Write a t-SNE map of up to `most` random poses of the bank as .png, .pdf or .svg; the path comes back.
 
-    Raises HandkitError where openTSNE is not installed (`pip install openTSNE`).
+    Raises HandkitError where openTSNE is not installed (the extra `tsne`).
     """
     path = Path(path)
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
@@ -47,7 +47,7 @@ def _embed(points: Float[np.ndarray, "N 63"], seed: int) -> Float[np.ndarray, "N
     try:
         tsne = import_module("openTSNE").TSNE
     except ImportError as error:
-        raise HandkitError("the map of poses needs openTSNE", "pip install openTSNE") from error
+        raise HandkitError("the map of poses needs openTSNE", 'pip install "handkit[tsne]", or openTSNE') from error
     if len(points) < 8:
         raise HandkitError(f"a map of {len(points)} poses", "give at least 8")
     perplexity = min(30, (len(points) - 1) / 3)

@@ -150,7 +150,7 @@ class SequenceMaker:
                     yield self._draw(number, poses)
 
     def render(self, sequence: HandSequence) -> tuple[UInt8[np.ndarray, "T H W 3"], UInt8[np.ndarray, "T H W"]]:
-        """The pictures, and what every pixel's centre shows (see `handkit.synth.labels`)."""
+        """The pictures, and what every pixel's centre shows (see `handkit.labels`)."""
         look = sequence.appearance
         images, labels = paint_sequence(
             self.background(sequence), self.layers(sequence), light=look.light, supersample=self.recipe.supersample

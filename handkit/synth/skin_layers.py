@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from handkit.hand.model import HandModel
+from handkit.labels import HAND
 from handkit.synth.appearance import Appearance, skin_colors
 from handkit.synth.extras import ExtraMesh, area_normals, cap_faces, unit
-from handkit.synth.labels import HAND
 from handkit.synth.skin_detail import detail_mesh, detail_templates
 
 

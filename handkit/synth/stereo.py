@@ -157,7 +157,7 @@ class StereoMaker:
         return map(self.annotate, indices)
 
     def render(self, pair: HandPair) -> tuple[UInt8[np.ndarray, "2 H W 3"], UInt8[np.ndarray, "2 H W"]]:
-        """The left and the right picture, and what every pixel's centre shows (see `handkit.synth.labels`)."""
+        """The left and the right picture, and what every pixel's centre shows (see `handkit.labels`)."""
         rng, look = self._rng(pair.index, _BACKGROUND), pair.appearance
         wall = sample_wall(rng, self.camera)
         views = show_wall(self.backgrounds.track(rng, 1, patch_size(self.camera))[0], wall, self.camera)
@@ -173,7 +173,8 @@ class StereoMaker:
 
     def layers(self, pair: HandPair) -> tuple[list[Layer], list[Layer]]:
         """The meshes where the left and the right picture have them: the hand first."""
-        left, right = [], []
+        left: list[Layer] = []
+        right: list[Layer] = []
         for surface in paint_surfaces(pair.vertices[None], self.hand, pair.appearance, pair.extras):
             points, normals = np.asarray(surface.vertices[0], np.float64), surface.normals[0]
             for layers, seen in ((left, points), (right, self.camera.to_right(points))):

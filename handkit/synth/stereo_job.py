@@ -14,10 +14,10 @@ from jaxtyping import UInt8
 
 from handkit.hand.model import load_hand
 from handkit.images import write_image
+from handkit.labels import HAND
 from handkit.render.overlay import draw_skeleton
 from handkit.synth.digest import sequence_digest
 from handkit.synth.job import ShardJob
-from handkit.synth.labels import HAND
 from handkit.synth.shards import encode_image, encode_npz
 from handkit.synth.statistics import Counts
 from handkit.synth.stereo import HandPair, StereoMaker, StereoRecipe

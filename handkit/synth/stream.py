@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from handkit.data.sample import collate, stack_samples
 from handkit.data.seqhand import FrameDecoder
+from handkit.labels import HAND
 from handkit.synth.job import SequenceJob
-from handkit.synth.labels import HAND
 from handkit.synth.paint import Layer
 from handkit.synth.sequence import HandSequence, SequenceMaker
 

@@ -8,10 +8,10 @@ from scipy.spatial.transform import Rotation
 from handkit.hand.layer import ManoLayer
 from handkit.hand.limits import angles_to_pose, joint_frames, sample_angles
 from handkit.hand.model import HandModel, load_hand
+from handkit.labels import FOREARM, HAND, OCCLUDER
 from handkit.synth.appearance import Appearance, templates
 from handkit.synth.extras import ExtraMesh, cap_faces, palm_motion, wrist_ring
 from handkit.synth.forearm import sample_forearm
-from handkit.synth.labels import FOREARM, HAND, OCCLUDER
 from handkit.synth.occluders import MAX_HIDDEN, hidden_share, sample_occluder
 from handkit.synth.skin_layers import paint_surfaces
 

@@ -5,7 +5,7 @@ import pytest
 
 from handkit.errors import HandkitError
 from handkit.synth.bank_builtin import sample_bank
-from handkit.synth.flow import PoseIndex, ProductIndex, draw_flow, pose_flow
+from handkit.synth.flow import PoseIndex, ProductIndex, pose_flow
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +120,6 @@ def test_flow_comes_nearer_the_end(index, points):
     path = pose_flow(index, start, end, frames=10)
     left = np.linalg.norm(points[path] - points[end][:, None], axis=2)
     assert (np.diff(left, axis=1) <= 1e-6).mean() > 0.99
-
-
-def test_drawn_flow_moves_at_every_step(index):
-    paths = np.array([draw_flow(index, np.random.default_rng((0, i)), frames=10) for i in range(40)])
-    assert (paths[:, 1:] != paths[:, :-1]).mean() > 0.97
-    again = draw_flow(index, np.random.default_rng((0, 3)), frames=10)
-    assert (again == paths[3]).all()
-    assert draw_flow(index, np.random.default_rng(0), frames=1).shape == (1,)
 
 
 def test_wrong_input_is_refused(index, points):

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 from handkit.errors import HandkitError
 from handkit.hand.layer import ManoLayer
 from handkit.hand.model import load_hand
+from handkit.labels import BACKGROUND, FOREARM, HAND, OCCLUDER
 from handkit.render.hard import rasterize
-from handkit.synth.labels import BACKGROUND, FOREARM, HAND, OCCLUDER
 from handkit.synth.poses import PoseBank
 from handkit.synth.sequence import HandSequence, SequenceMaker, arm_lean_deg
 from handkit.synth.stream import PaintedSequences, SyntheticSequences

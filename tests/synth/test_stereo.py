@@ -10,9 +10,9 @@ from handkit.errors import HandkitError
 from handkit.hand import ManoLayer, load_hand
 from handkit.hand.limits import LIMITS_DEG, joint_frames, pose_to_angles
 from handkit.hand.model import HandModel
+from handkit.labels import FOREARM, HAND
 from handkit.recipe import load_recipe
 from handkit.render.hard import rasterize
-from handkit.synth.labels import FOREARM, HAND
 from handkit.synth.penetration import penetration
 from handkit.synth.stereo import HandPair, StereoMaker, StereoRecipe
 from handkit.synth.stereo_scene import StereoCamera, Wall, patch_size, sample_hold, show_wall

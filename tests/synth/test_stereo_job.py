@@ -13,9 +13,9 @@ from handkit.data.stereo import StereoDataset, StereoStream
 from handkit.errors import HandkitError
 from handkit.hand import load_hand
 from handkit.images import read_image, write_image
+from handkit.labels import HAND
 from handkit.recipe import load_recipe
 from handkit.synth.generate import measure_run, run_generate
-from handkit.synth.labels import HAND
 from handkit.synth.stereo import StereoMaker, StereoRecipe
 from handkit.synth.stereo_job import StereoJob
 from handkit_cli import app
