@@ -7,10 +7,16 @@ from handkit.machine import cache_folder, single_thread
 
 
 def test_single_thread_restores_even_after_an_error() -> None:
-    before = torch.get_num_threads()
-    with pytest.raises(KeyError), single_thread():
-        assert torch.get_num_threads() == 1
-        raise KeyError
+    before, inside = torch.get_num_threads(), []
+
+    def fail() -> None:
+        with single_thread():
+            inside.append(torch.get_num_threads())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert inside == [1]
     assert torch.get_num_threads() == before
 
 

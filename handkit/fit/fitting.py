@@ -238,22 +238,20 @@ def _starts(model: JointModel, observed: Observations, betas: Tensor) -> list[Po
     has_points = observed.has_points()
     starts = []
     if bool(has_points.any()):
-        starts += _starts_from_points(model, observed, betas)
+        angles, complete = encode_points(observed)
+        mean = _pose_prior(1.0).mean.reshape(15, 3)
+        starts.append(start_from_points(model, observed, betas, torch.where(complete[:, None, None], angles, mean)))
     if not bool(has_points.all()):
         starts += start_from_image(model, observed, betas, candidates=6)
     return starts
 
 
-def _starts_from_points(model: JointModel, observed: Observations, betas: Tensor) -> list[Pose]:
-    """From the pose encoder; where landmarks are missing, from the mean pose and from bent fingers."""
-    angles, complete = encode_points(observed)
+def _plain_starts(model: JointModel, observed: Observations, betas: Tensor) -> list[Pose]:
+    """From the mean pose and from bent fingers, which need no landmark in particular."""
+    curl = torch.zeros(15, 3, dtype=torch.float64)
+    curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
     mean = _pose_prior(1.0).mean.reshape(15, 3)
-    starts = [start_from_points(model, observed, betas, torch.where(complete[:, None, None], angles, mean))]
-    if not bool(complete.all()):
-        curl = torch.zeros(15, 3, dtype=torch.float64)
-        curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
-        starts.append(start_from_points(model, observed, betas, curl.expand(len(betas), 15, 3)))
-    return starts
+    return [start_from_points(model, observed, betas, angles.expand(len(betas), 15, 3)) for angles in (mean, curl)]
 
 
 def _fit_rows(
@@ -277,17 +275,34 @@ def _no_pose() -> Pose:
 
 
 def _best_start(objective: Objective, betas: Tensor, iterations: int) -> Pose:
-    """The cheapest pose of every row after a few iterations from each start."""
-    rows = torch.arange(len(betas))
+    """The cheapest pose of every row after a few iterations from each start.
+
+    Rows with 3D landmarks start from the pose encoder, and from plain poses too where that leaves residuals above 1.
+    """
     objective = objective.with_robust(START_ROBUST)
-    best, best_cost = None, None
-    for start in _starts(objective.model, objective.observed, betas):
-        pose, _, cost = solve_rows(objective, start, betas, rows, beta_precision=None, iterations=iterations)
-        better = torch.ones_like(rows, dtype=torch.bool) if best_cost is None else cost < best_cost
-        best = pose if best is None else Pose.where(better, pose, best)
-        best_cost = cost if best_cost is None else torch.minimum(cost, best_cost)
-    assert best is not None
+    observed = objective.observed
+    best, cost = _cheapest(objective, _starts(objective.model, observed, betas), betas, iterations)
+    residuals = 2 * observed.ray_sigma.isfinite().sum(-1) + observed.point_sigma.isfinite().flatten(1).sum(-1)
+    poor = torch.nonzero(observed.has_points() & ~(cost <= residuals))[:, 0]
+    if len(poor):
+        part = objective.take(poor)
+        again, lower = _cheapest(part, _plain_starts(part.model, part.observed, betas[poor]), betas[poor], iterations)
+        better = poor[lower < cost[poor]]
+        for whole, found in zip(best, again, strict=True):
+            whole[better] = found[lower < cost[poor]]
     return best
+
+
+def _cheapest(objective: Objective, starts: list[Pose], betas: Tensor, iterations: int) -> tuple[Pose, Tensor]:
+    """Of every row the pose of lowest cost after a few iterations from each start, and that cost."""
+    rows = torch.arange(len(betas))
+    best, best_cost = None, torch.full((len(betas),), torch.inf, dtype=torch.float64)
+    for start in starts:
+        pose, _, cost = solve_rows(objective, start, betas, rows, beta_precision=None, iterations=iterations)
+        best = pose if best is None else Pose.where(cost < best_cost, pose, best)
+        best_cost = torch.minimum(cost, best_cost)
+    assert best is not None
+    return Pose(*(part.clone() for part in best)), best_cost
 
 
 def _track_shape(

@@ -27,7 +27,7 @@ def unpickle(path: Path, content: bytes) -> dict[str, Any]:
     """
     try:
         _check_opcodes(content)
-        held = _Unpickler(path, content).load()
+        held = SafeUnpickler(path, content).load()
     except HandkitError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
@@ -128,7 +128,9 @@ _ADMITTED: Final[dict[tuple[str, str], type]] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class SafeUnpickler(pickle.Unpickler):
+    """Admits the globals above and nothing else; arrays come as stand-ins for `to_array`, and nothing is called."""
+
     def __init__(self, path: Path, content: bytes) -> None:
         super().__init__(io.BytesIO(content), fix_imports=False, encoding="latin1")
         self._path = path

@@ -7,9 +7,9 @@ import numpy as np
 from handkit.data.sample import check_sample
 from handkit.data.seqhand import FrameDecoder, SeqHandDataset
 from handkit.hand import load_hand
+from handkit.labels import HAND
 from handkit.recipe import load_recipe
 from handkit.synth.job import encode_sequence
-from handkit.labels import HAND
 from handkit.synth.poses import load_pose_bank
 from handkit.synth.recipe import SequenceRecipe
 from handkit.synth.sequence import SequenceMaker
