@@ -10,6 +10,7 @@ from handkit.data.bighand import BigHand
 from handkit.data.dexter_object import DexterObject
 from handkit.data.egodexter import EgoDexter
 from handkit.data.freihand import FreiHand
+from handkit.data.generated import SeqHandFrames, StereoView
 from handkit.data.ho3d import Ho3d
 from handkit.data.images import Images
 from handkit.data.interhand import InterHand
@@ -31,6 +32,8 @@ DATASETS: Final[dict[str, Builder]] = {
     "youtube3d": YouTube3D,
     "interhand": InterHand,
     "images": Images,
+    "seqhand": SeqHandFrames,
+    "stereo": StereoView,
 }
 
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from handkit.data.registry import build_dataset
 from handkit.data.sample import check_sample
 from handkit.data.seqhand import FrameDecoder, SeqHandDataset
+from handkit.errors import HandkitError
 from handkit.hand import load_hand
 from handkit.labels import HAND
 from handkit.recipe import load_recipe
@@ -14,6 +17,7 @@ from handkit.synth.poses import load_pose_bank
 from handkit.synth.recipe import SequenceRecipe
 from handkit.synth.sequence import SequenceMaker
 from handkit.synth.shards import write_shard
+from tests.data.making import write_sequences
 
 NAMES = {"theta": "pca", "beta": "betas", "r": "global_orient", "s": "weak_scale", "t": "weak_transl"}
 
@@ -45,3 +49,26 @@ def test_the_same_parameters_as_drawn_for_seed_and_index(tmp_path: Path) -> None
             check_sample(made)
             for key, value in made.items():
                 np.testing.assert_array_equal(value, read[key][frame], err_msg=key)
+
+
+def test_frames_as_a_data_set_and_their_truth(tmp_path: Path) -> None:
+    folder = write_sequences(tmp_path / "val", shards=2, each=2, frames=3)
+    frames = build_dataset("seqhand", folder)
+    truth = frames.truth()
+    assert len(frames) == len(truth) == 12
+    assert truth.ids[4] == "000001_001"
+    assert truth.sequences is not None
+    assert truth.frames is not None
+    assert (truth.sequences[4], truth.frames[4]) == ("000001", 1)
+    assert truth.K is None
+    for row in (0, 5, 11):
+        sample = frames[row]
+        check_sample(sample)
+        assert sample["name"] == truth.ids[row]
+        for name in ("joints_3d", "vertices", "joints_2d"):
+            found = getattr(truth, "joints" if name == "joints_3d" else name)
+            np.testing.assert_allclose(found[row], sample[name], atol=1e-6)
+    with pytest.raises(IndexError):
+        frames[12]
+    with pytest.raises(HandkitError, match="holds the split val, not train"):
+        build_dataset("seqhand", folder, "train")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from handkit.data.registry import build_dataset
 from handkit.data.sample import check_sample, collate
 from handkit.data.stereo import StereoDataset, StereoStream
 from handkit.errors import HandkitError
@@ -110,3 +111,21 @@ def test_shards_that_are_cut_or_lack_a_view_are_named(folder: Path, tmp_path: Pa
     for reader in (StereoDataset, StereoStream):
         with pytest.raises(HandkitError, match=r"a\.tar.*000000"):
             list(reader(tmp_path))
+
+
+@pytest.mark.parametrize("view", ["left", "right"])
+def test_one_view_as_a_data_set_and_its_truth(folder: Path, view: str) -> None:
+    views = build_dataset("stereo", folder, view=view)
+    truth = views.truth()
+    assert len(views) == len(truth) == 6
+    for row, pair in enumerate(StereoDataset(folder)):
+        sample = views[row]
+        assert sample["name"] == truth.ids[row] == pair[view]["name"]
+        np.testing.assert_array_equal(sample["image"], pair[view]["image"])
+        np.testing.assert_allclose(truth.joints[row], sample["joints_3d"], atol=1e-6)
+        np.testing.assert_allclose(truth.vertices[row], sample["vertices"], atol=1e-6)
+        np.testing.assert_allclose(truth.K[row], sample["K"])
+        pixels = truth.joints[row] @ truth.K[row].T
+        np.testing.assert_allclose(pixels[:, :2] / pixels[:, 2:], truth.joints_2d[row], atol=1e-3)
+    with pytest.raises(HandkitError, match="no such view"):
+        build_dataset("stereo", folder, view="middle")
