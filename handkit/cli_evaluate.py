@@ -1,0 +1,321 @@
+"""`handkit evaluate`: the command line of scores. Nothing heavy is imported before the options are right."""
+
+import math
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handkit.errors import HandkitError
+from handkit.evaluate.options import AXES, SUBMISSIONS, UNITS_M, EvaluateOptions, ReadOptions
+from handkit.terminal import log_to_stderr, told_errors
+
+EVALUATE_HELP = """Score predicted hands against the truth as the official evaluations do, and write a report.
+
+--pred takes pred.json of the FreiHAND and HO-3D servers, hands.npz of [bold]handkit demo[/bold] or a folder with some,
+an .npz (joints, vertices, joints_2d, ids, ...) or an .npy; --gt the folder of evaluation_xyz.json and
+evaluation_verts.json, the official ref/ and res/ layout too, or one of the other forms. hands.npz is matched by image
+name, the surest of several hands; what has no names by its place. --method runs over --dataset first: fit is MediaPipe
+and the fit of the hand, keypoints the fit of the data set's own 2D keypoints.
+
+Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html in --out.
+
+[bold]Examples[/bold]
+
+    handkit evaluate --protocol freihand --pred pred.json --gt FreiHAND_pub_v2 --out scores
+    handkit evaluate --protocol ho3d --pred ours=a.json --pred theirs=b.json --gt HO3D_v3 --out scores
+    handkit evaluate --protocol custom --pred hands.npz --gt truth.npz --align root,procrustes --thresholds 20:50:31
+    handkit evaluate --protocol freihand --pred pred.json --gt DIR --require pa_mpjpe_mm=8.0 --json
+    handkit evaluate --protocol ho3d --pred hands.npz --submission ho3d --out submission
+    handkit evaluate --protocol stb --dataset stb --data STB --method fit --out scores
+    handkit evaluate --protocol custom --dataset images --data photos --gt truth.npz --method fit --out scores
+    handkit evaluate --list-protocols
+"""
+
+_PROTOCOLS = ("freihand", "ho3d", "stb", "rhd", "egodexter", "dexter-object", "seqhand", "custom")
+_ALIGNMENTS = ("none", "root", "scale-translation", "centroid-scale", "procrustes", "procrustes-rotation")
+_ROOT_JOINTS = ("wrist-from-ring", "wrist-from-four", "wrist-from-middle", "palm", "palm-vertices", "as-is")
+_METHODS = ("fit", "keypoints")
+_READ = "How files are read"
+_DEFINITION = "Definition"
+_OUTPUT = "Output"
+_RUN = "Run"
+
+ProtocolName = Enum("ProtocolName", {name: name for name in _PROTOCOLS}, type=str)  # type: ignore[misc]
+Submission = Enum("Submission", {name: name for name in SUBMISSIONS}, type=str)  # type: ignore[misc]
+RootJoint = Enum("RootJoint", {name: name for name in _ROOT_JOINTS}, type=str)  # type: ignore[misc]
+
+
+def evaluate(
+    protocol: Annotated[
+        ProtocolName | None, typer.Option(help="Which definition; --list-protocols prints them.", show_default=False)
+    ] = None,
+    pred: Annotated[
+        list[str] | None,
+        typer.Option("--pred", metavar="[NAME=]FILE|DIR", help="Predictions; several are compared with the first."),
+    ] = None,
+    gt: Annotated[Path | None, typer.Option("--gt", metavar="DIR|FILE", help="The truth.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")] = Path("handkit_scores"),
+    list_protocols: Annotated[
+        bool, typer.Option("--list-protocols", help="Print every protocol's definition and exit.")
+    ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_READ,
+            help="The data set, as released, at --data or --gt.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", rich_help_panel=_READ, help="Of --dataset; else its evaluation.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=_READ,
+            help="The root of --dataset; its truth is used unless --gt is given.",
+        ),
+    ] = None,
+    data_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", rich_help_panel=_READ, help="Of --dataset's reader, such as camera=cameras.json."
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_READ,
+            help=f"Predict over --dataset first, into --out: {', '.join(_METHODS)}.",
+        ),
+    ] = None,
+    hand_model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", rich_help_panel=_READ, help='Of --method: "open", "mano" or a file.')
+    ] = "open",
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", rich_help_panel=_READ, help="Pictures for the report's worst samples.")
+    ] = None,
+    units: Annotated[
+        str,
+        typer.Option(
+            metavar="UNIT[,UNIT]", rich_help_panel=_READ, help="Of lists and arrays: m, cm or mm; predictions,truth."
+        ),
+    ] = "m",
+    joint_order: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            rich_help_panel=_READ,
+            help="Of lists and arrays: ours, mano, ho3d, stb, rhd, ...; by default the protocol's in JSON, else ours.",
+        ),
+    ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            rich_help_panel=_READ,
+            help="Of lists and arrays: opencv or opengl; by default the protocol's in JSON, else opencv.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", rich_help_panel=_DEFINITION, help="Samples to leave out; files list some."),
+    ] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", rich_help_panel=_DEFINITION, help=f"Alignments: {', '.join(_ALIGNMENTS)}."),
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START:STOP:STEPS", rich_help_panel=_DEFINITION, help="Of PCK and AUC, mm, ends included."
+        ),
+    ] = None,
+    root_joint: Annotated[
+        RootJoint | None,
+        typer.Option(rich_help_panel=_DEFINITION, help="stb: what point 0, the palm in its labels, is compared as."),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(metavar="FPS", rich_help_panel=_DEFINITION, help="Of sequences: accelerations in mm/s^2 too."),
+    ] = None,
+    submission: Annotated[
+        Submission | None,
+        typer.Option(rich_help_panel=_OUTPUT, help="Write pred.json and pred.zip as this server took them."),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", rich_help_panel=_OUTPUT, help="Exit 1 where an error is above, an AUC or F below it."
+        ),
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", rich_help_panel=_OUTPUT, help="Write table.tex too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No log; errors and the result stay.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Predict again what is done.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+) -> None:
+    if list_protocols:
+        _list_protocols(as_json=as_json)
+        raise typer.Exit
+    methods = () if not method else _names("--method", ",".join(method), _METHODS)
+    if protocol is None or not (pred or methods):
+        raise typer.BadParameter("give --protocol and --pred or --method; --list-protocols shows what there is")
+    if dataset is None and (data is not None or data_option or methods):
+        raise typer.BadParameter("--data, --data-option and --method are of a data set: name it by --dataset")
+    if gt is None and data is None and (submission is None or dataset is not None):
+        raise typer.BadParameter("give the truth by --gt; without it only --submission can be written")
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise typer.BadParameter(f"--fps {fps:g} is not above 0")
+    read = [
+        ReadOptions(unit=unit or "m", joint_order=order, axes=frame)
+        for unit, order, frame in zip(
+            _pair("--units", units, tuple(UNITS_M)),
+            _pair("--joint-order", joint_order, _joint_orders()),
+            _pair("--axes", axes, AXES),
+            strict=True,
+        )
+    ]
+    options = EvaluateOptions(
+        protocol=protocol.value,
+        pred=read[0],
+        truth=read[1],
+        alignments=None if align is None else _names("--align", align, _ALIGNMENTS),
+        thresholds=None if thresholds is None else _thresholds(thresholds),
+        root_joint=None if root_joint is None else root_joint.value,
+        exclude=tuple(exclude or ()),
+        fps=fps,
+        submission=None if submission is None else submission.value,
+        require=_requirements(require or []),
+        latex=latex,
+        dataset=dataset,
+        split=split,
+        data=data,
+        data_options=tuple(_key_and_value("--data-option", text) for text in data_option or ()),
+        methods=methods,
+        hand_model=hand_model,
+        images=images,
+    )
+    predictions = _methods(pred or [])
+    for name in set(predictions) & set(methods):
+        raise typer.BadParameter(f"--pred and --method are both called {name!r}; name files by NAME=FILE")
+    _run(predictions, gt, out, options, as_json=as_json, quiet=quiet, debug=debug, force=force)
+
+
+def _run(
+    predictions: dict[str, Path],
+    gt: Path | None,
+    out: Path,
+    options: EvaluateOptions,
+    *,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    force: bool,
+) -> None:
+    log_to_stderr(quiet=quiet, debug=debug)
+    with told_errors("file was read", as_json=as_json, debug=debug):
+        for path in (*predictions.values(), gt, options.data):
+            if path is not None and not path.exists():
+                raise HandkitError(f"{path} does not exist", "check the path")
+        from handkit.evaluate.run import run_evaluate
+
+        result = run_evaluate(predictions, gt, out, options, show_progress=not quiet, force=force)
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps(result.summary(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        from handkit.evaluate.printing import print_report
+
+        print_report(result)
+    for sentence in result.missed if as_json else ():
+        typer.echo(f"missed: {sentence}", err=True)
+    raise typer.Exit(result.exit_code)
+
+
+def _list_protocols(*, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from handkit.evaluate.protocols import PROTOCOLS
+
+        typer.echo(json.dumps({name: protocol.definition() for name, protocol in PROTOCOLS.items()}, indent=2))
+    else:
+        from handkit.evaluate.printing import print_protocols
+
+        print_protocols()
+
+
+def _methods(texts: list[str]) -> dict[str, Path]:
+    """`name=file`, or a file that its own name stands for."""
+    methods: dict[str, Path] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            name, path = Path(text).stem, text
+        if not name or not path:
+            raise typer.BadParameter(f"--pred {text!r} is not FILE or NAME=FILE")
+        if name in methods:
+            raise typer.BadParameter(f"--pred: two methods are called {name!r}; name them by NAME=FILE")
+        methods[name] = Path(path)
+    return methods
+
+
+def _joint_orders() -> tuple[str, ...]:
+    return ("ours", "freihand", "openpose", "mediapipe", "mano", "ho3d", "s2hand", "stb", "rhd", "bighand", "interhand")
+
+
+def _pair(option: str, text: str | None, known: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """One value for predictions and truth, or one each."""
+    if text is None:
+        return None, None
+    parts = _names(option, text, known)
+    if len(parts) > 2:
+        raise typer.BadParameter(f"{option} {text!r}: one value, or two as predictions,truth")
+    return parts[0], parts[-1]
+
+
+def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    parts = tuple(part.strip().lower() for part in text.split(","))
+    unknown = [part for part in parts if part not in known]
+    if unknown:
+        raise typer.BadParameter(f"{option} {', '.join(map(repr, unknown))}: choose among {', '.join(known)}")
+    return parts
+
+
+def _thresholds(text: str) -> tuple[float, float, int]:
+    try:
+        start, stop, steps = text.split(":")
+        values = float(start), float(stop), int(steps)
+    except ValueError:
+        raise typer.BadParameter(f"--thresholds {text!r} is not START:STOP:STEPS, such as 0:50:100") from None
+    if not (0 <= values[0] < values[1] < math.inf and 2 <= values[2] <= 100_000):
+        raise typer.BadParameter(f"--thresholds {text!r}: 0 <= START < STOP and at least 2 STEPS")
+    return values
+
+
+def _requirements(texts: list[str]) -> tuple[tuple[str, float], ...]:
+    required = []
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            required.append((key.strip(), float(value)))
+        except ValueError:
+            raise typer.BadParameter(f"--require {text!r} is not KEY=NUMBER, such as pa_mpjpe_mm=8.0") from None
+    return tuple(required)
+
+
+def _key_and_value(option: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise typer.BadParameter(f"{option} {text!r} is not KEY=VALUE")
+    return key.strip(), value

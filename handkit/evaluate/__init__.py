@@ -1,0 +1,1 @@
+"""Scores: protocols, reading predictions and truth, matching, comparison."""

@@ -1,0 +1,235 @@
+"""`handkit evaluate`: files to scores, scores to a report."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from handkit.errors import HandkitError
+from handkit.evaluate.compare import compare_methods
+from handkit.evaluate.definitions import wrist_from_palm
+from handkit.evaluate.files import find_files, read_hands, with_images
+from handkit.evaluate.hands import HandSet
+from handkit.evaluate.matching import ReadHands, match, match_names, take
+from handkit.evaluate.official import write_submission
+from handkit.evaluate.options import EvaluateOptions
+from handkit.evaluate.protocols import PROTOCOLS, Protocol, Thresholds, adapted, summary_keys
+from handkit.evaluate.score import score
+from handkit.evaluate.scores import Scores
+from handkit.files import check_writable
+
+if TYPE_CHECKING:
+    from handkit.data.annotations import AnnotatedDataset
+
+logger = logging.getLogger(__name__)
+
+FAILED: Final = 1
+_HIGHER_IS_BETTER: Final = ("auc", "f_score")
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluateResult:
+    """Scores by method, their differences, the files written, and the requirements that were missed, in words."""
+
+    out: Path
+    protocol: Protocol
+    scores: list[Scores] = field(default_factory=list)
+    comparison: list[dict[str, Any]] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 a requirement was missed."""
+        return FAILED if self.missed else 0
+
+    def summary(self) -> dict[str, Any]:
+        """What metrics.json holds: one method's flat object; several by name, with their differences."""
+        if len(self.scores) == 1:
+            return dict(self.scores[0].summary)
+        if not self.scores:
+            return {"written": [str(path) for path in self.written]}
+        methods = {scores.method: scores.summary for scores in self.scores}
+        return {"protocol": self.protocol.name, "methods": methods, "comparison": self.comparison}
+
+
+def run_evaluate(
+    predictions: Mapping[str, Path],
+    truth: Path | None,
+    out: Path,
+    options: EvaluateOptions,
+    *,
+    show_progress: bool = False,
+    force: bool = False,
+) -> EvaluateResult:
+    """Score predictions by method name against truth and write the report; without truth write a submission alone.
+
+    Files are looked at before the first is read; then the options' methods are run over their data set,
+    `force` even where they were. Raises HandkitError for what cannot be read, matched or written.
+    """
+    protocol = chosen_protocol(options)
+    _check_required(options)
+    check_writable(out)
+    for path in predictions.values():
+        find_files(path, is_truth=False)
+    dataset = _dataset(truth, protocol, options)
+    true = _read_truth(truth, dataset, protocol, options)
+    if dataset is not None and options.methods:
+        from handkit.evaluate.sets import predict_methods
+
+        made = predict_methods(dataset, out, options, show_progress=show_progress, force=force)
+        predictions = {**predictions, **made}
+    if true is None:
+        return EvaluateResult(out, protocol, written=_submit_alone(predictions, out, protocol, options))
+    sets: dict[str, HandSet] = {}
+    scores: list[Scores] = []
+    kept = _kept_rows(true.hands, options.exclude)
+    shown = true.hands if kept is None else take(true.hands, kept)
+    written: list[Path] = []
+    for method, path in predictions.items():
+        wants_mesh = true.hands.vertices is not None or options.submission is not None
+        read = read_hands(path, protocol, options.pred, is_truth=False, with_vertices=wants_mesh)
+        matched = match(read, true)
+        if matched.unused:
+            logger.warning("%s: %d predictions have no truth and are not used", method, matched.unused)
+        if options.submission is not None:
+            written += _submit(matched.pred, out, options.submission, method if len(predictions) > 1 else None)
+        pred = matched.pred if kept is None else take(matched.pred, kept)
+        result = score(
+            protocol,
+            pred,
+            shown,
+            method=method,
+            missing=matched.missing,
+            joint_order=read.joint_order,
+            fps=options.fps,
+        )
+        scores.append(_with_exclusions(result, len(true.hands) - len(shown)))
+        sets[method] = pred
+    comparison = compare_methods(scores) if len(scores) > 1 else []
+    from handkit.report import write_report
+
+    written = [
+        *write_report(out, scores, truth=shown, predictions=sets, comparison=comparison, latex=options.latex),
+        *written,
+    ]
+    return EvaluateResult(out, protocol, scores, comparison, written, missed_requirements(scores, options.require))
+
+
+def chosen_protocol(options: EvaluateOptions) -> Protocol:
+    """The protocol with the options' changes; HandkitError where an official one would be changed."""
+    protocol = PROTOCOLS[options.protocol]
+    changes = {"--align": options.alignments, "--thresholds": options.thresholds}
+    given = [name for name, value in changes.items() if value is not None]
+    if protocol.official and given:
+        raise HandkitError(f"{' and '.join(given)} would change the official {protocol.name}", "use --protocol custom")
+    if options.root_joint is not None and protocol.root_joint is None:
+        raise HandkitError(f"--root-joint is of stb, not of {protocol.name}", "leave --root-joint out")
+    thresholds = None if options.thresholds is None else Thresholds(*options.thresholds)
+    return adapted(protocol, alignments=options.alignments, thresholds=thresholds, root_joint=options.root_joint)
+
+
+def missed_requirements(scores: list[Scores], required: tuple[tuple[str, float], ...]) -> list[str]:
+    """A sentence for every bound that a method does not keep: errors at most, AUC and F-scores at least."""
+    missed = []
+    for result in scores:
+        for key, bound in required:
+            value = result.summary.get(key)
+            at_least = any(word in key for word in _HIGHER_IS_BETTER) or key == "count"
+            if value is None or not (value >= bound if at_least else value <= bound):
+                shown = "has no value" if value is None else f"is {value:.6g}"
+                missed.append(f"{result.method}: {key} {shown}, required {'>=' if at_least else '<='} {bound:g}")
+    return missed
+
+
+def _check_required(options: EvaluateOptions) -> None:
+    known = summary_keys()
+    unknown = [key for key, _ in options.require if key not in known]
+    if unknown:
+        raise HandkitError(f"--require {', '.join(unknown)}: no such key", f"keys are {', '.join(sorted(known))}")
+
+
+def _dataset(truth: Path | None, protocol: Protocol, options: EvaluateOptions) -> "AnnotatedDataset | None":
+    """The data set that is named, whose root is `data`, else the truth."""
+    root = options.data or truth
+    if options.dataset is None or root is None:
+        return None
+    from handkit.evaluate.sets import open_dataset
+
+    return open_dataset(options.dataset, root, protocol, options)
+
+
+def _read_truth(
+    path: Path | None, dataset: "AnnotatedDataset | None", protocol: Protocol, options: EvaluateOptions
+) -> ReadHands | None:
+    """From the data set, or from a file where one is given beside it; None where there is none and none is needed."""
+    images = options.images
+    if dataset is not None and (options.data is None or path is None):
+        from handkit.evaluate.sets import truth_of
+
+        hands = truth_of(dataset, options)
+        if hands is None:
+            return None
+        true = ReadHands(hands, named=True)
+    elif path is None:
+        return None
+    else:
+        true = read_hands(path, protocol, options.truth, is_truth=True)
+        if protocol.root_joint is not None and true.hands.joints is not None:
+            joints = wrist_from_palm(true.hands.joints, protocol.root_joint)
+            true = replace(true, hands=replace(true.hands, joints=joints))
+        if images is None and options.data is not None and options.data.is_dir():
+            images = options.data
+    return with_images(true, images)
+
+
+def _kept_rows(truth: HandSet, excluded: tuple[str, ...]) -> np.ndarray | None:
+    """Rows that are not excluded by name, or by the names that a file lists, one a line; None where all stay."""
+    if not excluded:
+        return None
+    names: list[str] = []
+    for entry in excluded:
+        path = Path(entry)
+        names += path.read_text(encoding="utf-8").split() if path.is_file() else [entry]
+    names = list(dict.fromkeys(names))
+    rows = match_names(truth.ids, names)
+    unknown = [name for name, row in zip(names, rows.tolist(), strict=True) if row < 0]
+    if unknown:
+        raise HandkitError(
+            f"--exclude {', '.join(unknown[:3])}: {len(unknown)} of {len(names)} names are no sample of the truth",
+            f"its names are like {', '.join(truth.ids[:2])}",
+        )
+    return np.setdiff1d(np.arange(len(truth)), rows)
+
+
+def _with_exclusions(scores: Scores, count: int) -> Scores:
+    if not count:
+        return scores
+    words = f"{scores.definition} {count} samples are left out by an exclusion list."
+    return replace(scores, definition=words, counts={**scores.counts, "excluded": count})
+
+
+def _submit_alone(
+    predictions: Mapping[str, Path], out: Path, protocol: Protocol, options: EvaluateOptions
+) -> list[Path]:
+    """Predictions in the order of their file, or of their names where they have some."""
+    if options.submission is None:
+        raise HandkitError("there is no truth to score against", "give --gt, or --submission to write a server's file")
+    written: list[Path] = []
+    for method, path in predictions.items():
+        read = read_hands(path, protocol, options.pred, is_truth=False)
+        hands = read.hands
+        if read.named:
+            order = sorted(set(hands.ids))
+            hands = take(hands, match_names(hands.ids, order, read.confidence))
+        written += _submit(hands, out, options.submission, method if len(predictions) > 1 else None)
+    return written
+
+
+def _submit(hands: HandSet, out: Path, server: str, method: str | None) -> list[Path]:
+    if hands.vertices is None:
+        logger.warning("%s has no vertices: the submission's are zeros, its mesh scores mean nothing", hands.source)
+    return write_submission(out if method is None else out / method, hands, server)

@@ -1,0 +1,65 @@
+"""Data sets in an `evaluate` run: what the options say of one, its truth, and methods run over it."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from handkit.data.annotations import AnnotatedDataset
+from handkit.data.registry import build_dataset
+from handkit.errors import HandkitError
+from handkit.evaluate.hands import HandSet
+from handkit.evaluate.options import EvaluateOptions
+from handkit.evaluate.predict import predict
+from handkit.evaluate.protocols import Protocol
+
+PREDICTIONS: Final = "predictions"
+
+
+def open_dataset(name: str, root: Path, protocol: Protocol, options: EvaluateOptions) -> AnnotatedDataset:
+    """The data set of the options; STB's joint 0 as the protocol compares it."""
+    known: dict[str, Any] = {}
+    if name == "stb" and protocol.root_joint is not None:
+        known["root_joint"] = protocol.root_joint if protocol.root_joint.startswith("wrist") else "palm"
+    known |= {key: option_value(text) for key, text in options.data_options}
+    return build_dataset(name, root, options.split, **known)
+
+
+def option_value(text: str) -> Any:
+    """A number, true, false, null or list as JSON writes it; anything else is text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def truth_of(dataset: AnnotatedDataset, options: EvaluateOptions) -> HandSet | None:
+    """What a data set can be scored with; None where it has nothing and only a submission is asked for.
+
+    Raises HandkitError where a score is asked for and there is nothing to score with.
+    """
+    try:
+        truth = dataset.truth()
+    except HandkitError:
+        if options.submission is not None:
+            return None
+        raise
+    if truth.joints is None and truth.vertices is None and truth.joints_2d is None:
+        raise HandkitError(f"{truth.source} has no truth of its own", "give it by --gt, named by image")
+    return truth
+
+
+def predict_methods(
+    dataset: AnnotatedDataset, out: Path, options: EvaluateOptions, *, show_progress: bool = False, force: bool = False
+) -> dict[str, Path]:
+    """The predictions file of each method, made where it is not there yet."""
+    return {
+        method: predict(
+            dataset,
+            out / PREDICTIONS / method,
+            method=method,
+            hand=options.hand_model,
+            show_progress=show_progress,
+            force=force,
+        )
+        for method in options.methods
+    }
