@@ -1,12 +1,13 @@
 """Speed and memory of `handkit generate seqhand` on this machine's cores.
 
-    python benchmarks/bench_generate.py [SEQUENCES]
+    python benchmarks/bench_generate.py [SEQUENCES] [--poses FILE]
 
 First the processor's time of each stage of a sequence, on one core; then whole runs, from start to finished shards:
 frames a second of wall time, of the shards alone and with loading, and the memory of all processes together, at most.
 Figures mean something on an idle machine only.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -69,9 +70,10 @@ def stage_times(job: SequenceJob, sequences: int) -> dict[str, float]:
     return {stage: 1e3 * seconds / (sequences * job.frames) for stage, seconds in spent.items()}
 
 
-def whole_run(out: Path, recipe: str, sequences: int) -> tuple[float, float, float]:
+def whole_run(out: Path, recipe: str, sequences: int, poses: str) -> tuple[float, float, float]:
     """Frames a second of the shards, seconds in all, and the largest memory in GB of all its processes."""
     asked = ["generate", "seqhand", "--out", str(out), "--recipe", recipe, "--sequences", str(sequences)]
+    asked += ["--poses", poses]
     started = time.monotonic()
     run = subprocess.Popen([sys.executable, "-c", RUN, *asked, "--shard-size", "25", "--json"], stdout=subprocess.PIPE)
     peak = [0.0]
@@ -107,15 +109,20 @@ def _memory_gb(pid: int) -> float:
 
 
 def main() -> None:
-    sequences = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sequences", type=int, nargs="?", default=200)
+    parser.add_argument("--poses", default="builtin", help="as of handkit generate seqhand")
+    args = parser.parse_args()
+    sequences = args.sequences
     for recipe in ("seqhand", "seqhand-published"):
-        job = SequenceJob(out=Path("unused"), recipe=load_recipe(SequenceRecipe, recipe), sequences=1)
+        settings = load_recipe(SequenceRecipe, recipe)
+        job = SequenceJob(out=Path("unused"), recipe=settings, sequences=1, poses=args.poses)
         times = stage_times(job, min(sequences, 60))
         total = sum(times.values())
         print(f"{recipe}: {total:.2f} ms of one core a frame, {1e3 / total:.0f} frames/s a core")
         print("  " + ", ".join(f"{stage} {spent:.2f} ms ({spent / total:.0%})" for stage, spent in times.items()))
         with tempfile.TemporaryDirectory() as folder:
-            rate, seconds, memory = whole_run(Path(folder) / "out", recipe, sequences)
+            rate, seconds, memory = whole_run(Path(folder) / "out", recipe, sequences, args.poses)
         print(
             f"  {sequences} sequences to shards: {rate:.0f} frames/s, {seconds:.1f} s in all, {memory:.2f} GB at most"
         )

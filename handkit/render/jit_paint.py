@@ -68,8 +68,7 @@ def paint_frames(
         shares = np.empty((rows, columns, 2), np.float32)
         _nearest(points[t], faces, left, top, fine, True, ids, depth, shares)
         _resolve(
-            images[t, top:bottom, left:right], points[t], normals[t], colors, faces, light, lit, fine, ids, shares,
-            linear, display,
+            images[t], left, top, points[t], normals[t], colors, faces, light, lit, fine, ids, shares, linear, display,
         )  # fmt: skip
 
 
@@ -99,8 +98,10 @@ def _nearest(
 ) -> None:
     """The nearest face at every sample, -1 where none, by the arithmetic of `render.hard`; the first of equals."""
     height, width = ids.shape
-    ids[:] = -1
-    depth[:] = np.inf
+    for y in range(height):
+        for x in range(width):
+            ids[y, x] = -1
+            depth[y, x] = np.inf
     for f in range(len(faces)):
         i, j, k = faces[f, 0], faces[f, 1], faces[f, 2]
         ax, ay, az = fine * (points[i, 0] - left) - 0.5, fine * (points[i, 1] - top) - 0.5, points[i, 2]
@@ -136,6 +137,8 @@ def _nearest(
 @compiled
 def _resolve(
     image: NDArray[np.uint8],
+    left: int,
+    top: int,
     points: NDArray[np.float64],
     normals: NDArray[np.float32],
     colors: NDArray[np.float32],
@@ -148,8 +151,8 @@ def _resolve(
     linear: NDArray[np.float32],
     display: NDArray[np.uint8],
 ) -> None:
-    """Mix the samples of every pixel in linear light."""
-    height, width = image.shape[:2]
+    """Mix the samples of every pixel, from (left, top) on, in linear light."""
+    height, width = ids.shape[0] // fine, ids.shape[1] // fine
     steps = np.float32(len(display) - 1)
     one = np.float32(1)
     for y in range(height):
@@ -181,14 +184,15 @@ def _resolve(
                     b += min(blue, one)
             if covered == 0:
                 continue
+            pixel = image[top + y, left + x]
             rest = np.float32(fine * fine - covered)
             share = steps / np.float32(fine * fine)
-            r += rest * linear[image[y, x, 0]]
-            g += rest * linear[image[y, x, 1]]
-            b += rest * linear[image[y, x, 2]]
-            image[y, x, 0] = display[int(min(max(r * share, 0), steps) + np.float32(0.5))]
-            image[y, x, 1] = display[int(min(max(g * share, 0), steps) + np.float32(0.5))]
-            image[y, x, 2] = display[int(min(max(b * share, 0), steps) + np.float32(0.5))]
+            r += rest * linear[pixel[0]]
+            g += rest * linear[pixel[1]]
+            b += rest * linear[pixel[2]]
+            pixel[0] = display[int(min(max(r * share, 0), steps) + np.float32(0.5))]
+            pixel[1] = display[int(min(max(g * share, 0), steps) + np.float32(0.5))]
+            pixel[2] = display[int(min(max(b * share, 0), steps) + np.float32(0.5))]
 
 
 @compiled

@@ -15,9 +15,11 @@ from jaxtyping import Float, Float32, UInt8
 from tqdm import tqdm
 
 from handkit.hand.limits import angles_to_pose
+from handkit.machine import single_thread
 from handkit.synth.bank_kinematics import joints_from_angles, open_skeleton
 from handkit.synth.bank_postures import POSTURE_KINDS, angles_from_postures, posture_table
 from handkit.synth.penetration import penetration
+from handkit.synth.threads import in_threads
 
 VERSION: Final = "3"
 BUILTIN_KINDS: Final = POSTURE_KINDS
@@ -30,6 +32,7 @@ _BACK: Final = 0.15  # of the distance to the core, from one pose of a way back 
 _STEP_M: Final = 0.005  # and at most this, a distance of 63 coordinates
 _NEAR_M: Final = 0.006  # at which a way back has arrived
 _CHUNK: Final = 4000  # individual poses made at once
+_TURNED: Final = 1000  # poses of which the axis-angle is found at once: what the cache holds
 _REPAIRS: Final = 24  # steps in which fingers that penetrate are opened
 _OPENED: Final = 0.93  # flexion left by one step
 
@@ -53,7 +56,7 @@ def sample_bank(
     All within `LIMITS_DEG`, none deeper in itself than flesh gives (`penetration`).
     """
     rng = np.random.default_rng(seed)
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     count = 0
     with tqdm(total=size, disable=not show_progress, desc="sampling poses", unit="pose") as bar:
         while count < size:
@@ -65,48 +68,61 @@ def sample_bank(
             )
             count += len(parts[-1][0])
             bar.update(min(len(parts[-1][0]), size - bar.n))
-    angles = np.concatenate([part[0] for part in parts])[:size]
-    kind = np.concatenate([part[1] for part in parts])[:size]
-    frames = torch.from_numpy(open_skeleton().frames)
-    pose = [
-        angles_to_pose(torch.from_numpy(angles[start : start + 10 * _CHUNK]), frames).float().numpy()
-        for start in range(0, size, 10 * _CHUNK)
-    ]
-    return joints_from_angles(angles).astype(np.float32), np.concatenate(pose), kind.astype(np.uint8)
+    angles, joints, kind = (np.concatenate(each)[:size] for each in zip(*parts, strict=True))
+    return joints.astype(np.float32), _axis_angles(angles), kind.astype(np.uint8)
+
+
+def _axis_angles(angles: Float[np.ndarray, "N 15 3"]) -> Float32[np.ndarray, "N 45"]:
+    frames, out = torch.from_numpy(open_skeleton().frames), np.empty((len(angles), 45), np.float32)
+
+    def run(part: slice) -> None:
+        out[part] = angles_to_pose(torch.from_numpy(angles[part]), frames).float().numpy()
+
+    with single_thread():
+        in_threads(run, len(angles), _TURNED)
+    return out
 
 
 def free_of_penetration(
     angles: Float[np.ndarray, "N 15 3"],
 ) -> tuple[Float[np.ndarray, "N 15 3"], np.ndarray]:
     """Angles whose penetrating fingers are opened until they only touch, and which poses [N] are then free."""
-    angles = angles.copy()
+    angles, _, free = _freed(angles)
+    return angles, free
+
+
+def _freed(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`free_of_penetration`, and between them the joints."""
+    angles, joints = angles.copy(), np.empty((len(angles), 21, 3))
     bad = np.arange(len(angles))
     for step in range(_REPAIRS + 1):
-        depth, fingers = penetration(joints_from_angles(angles[bad]))
+        joints[bad] = now = joints_from_angles(angles[bad])
+        depth, fingers = penetration(now)
         bad, fingers = bad[depth > 0], fingers[depth > 0]
         if not len(bad) or step == _REPAIRS:
             break
         # MANO's fingers: index, middle, little, ring, thumb; bits: thumb to little
         opened = np.stack([(fingers >> bit) & 1 for bit in (1, 2, 4, 3, 0)], axis=1).astype(bool)
-        joints = np.repeat(opened, 3, axis=1)
-        angles[bad] = np.where(joints[..., None], angles[bad] * [_OPENED, 1.0, 1.0], angles[bad])
+        opened = np.repeat(opened, 3, axis=1)
+        angles[bad] = np.where(opened[..., None], angles[bad] * [_OPENED, 1.0, 1.0], angles[bad])
     free = np.ones(len(angles), bool)
     free[bad] = False
-    return angles, free
+    return angles, joints, free
 
 
-def _core(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Angles and kinds of mixtures of postures on the core, those that penetrate left out."""
+def _core(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Angles, joints and kinds of mixtures of postures on the core, those that penetrate left out."""
     table, kinds = posture_table()
     weights = rng.dirichlet(np.full(_MIXED, _MIXING), number)
     chosen = rng.integers(len(table), size=(number, _MIXED))
     angles = angles_from_postures(np.einsum("nk,nkp->np", weights, _on_core(table)[chosen]))
-    free = penetration(joints_from_angles(angles))[0] == 0
-    return angles[free], kinds[chosen[np.arange(number), weights.argmax(axis=1)]][free]
+    joints = joints_from_angles(angles)
+    free = penetration(joints)[0] == 0
+    return angles[free], joints[free], kinds[chosen[np.arange(number), weights.argmax(axis=1)]][free]
 
 
-def _ways_back(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Angles and kinds of `number` individual poses and of their ways back to the core."""
+def _ways_back(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Angles, joints and kinds of `number` individual poses and of their ways back to the core."""
     table, kinds = posture_table()
     first, second = rng.integers(len(table), size=(2, number))
     share = rng.beta(0.3, 0.9, number)[:, None]
@@ -122,9 +138,9 @@ def _ways_back(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     distance = np.linalg.norm((there - joints_from_angles(angles_from_postures(root))).reshape(number, 63), axis=1)
     which, left = _shares_left(distance)
     angles = angles_from_postures(root[which] + left * (pose - root)[which], left[..., None] * deviation[which])
-    angles, free = free_of_penetration(angles)
+    angles, joints, free = _freed(angles)
     nearer = np.where(share[:, 0] < 0.5, kinds[first], kinds[second])
-    return angles[free], nearer[which][free]
+    return angles[free], joints[free], nearer[which][free]
 
 
 def _shares_left(distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,9 @@ from handkit.conventions import MANO_PARENTS, OURS_FROM_MANO_AND_TIPS
 from handkit.hand.limits import joint_frames
 from handkit.hand.model import load_hand
 from handkit.render.jit import compiled
+from handkit.synth.threads import in_threads
 
+_CHUNK = 4096  # poses a thread takes at once
 _PARENTS = np.array(MANO_PARENTS)
 _ORDER = np.array(OURS_FROM_MANO_AND_TIPS)
 
@@ -25,7 +27,7 @@ class Skeleton:
     frames: np.ndarray  # [15, 3, 3] of the anatomical angles
     rest: np.ndarray  # [16, 3] MANO's joints
     tips: np.ndarray  # [5, 3] tip vertices at rest
-    correctives: np.ndarray  # [5, 3, 135]
+    correctives: np.ndarray  # [135, 15], three values for each tip
     weights: np.ndarray  # [5, 16] skin weights of the tip vertices
 
 
@@ -39,7 +41,7 @@ def open_skeleton() -> Skeleton:
         frames=joint_frames(hand).numpy(),
         rest=rest - rest[0],
         tips=hand.v_template[tips] - rest[0],
-        correctives=np.ascontiguousarray(hand.posedirs[tips]),
+        correctives=np.ascontiguousarray(hand.posedirs[tips].reshape(15, 135).T),
         weights=np.ascontiguousarray(hand.lbs_weights[tips]),
     )
 
@@ -47,8 +49,12 @@ def open_skeleton() -> Skeleton:
 def joints_from_angles(angles: Float[np.ndarray, "N 15 3"]) -> Float[np.ndarray, "N 21 3"]:
     """Joints in metres, our order, of anatomical angles in rad (`handkit.hand.limits`); wrist at the origin."""
     s = open_skeleton()
-    out = np.empty((len(angles), 21, 3))
-    _pose(np.ascontiguousarray(angles, np.float64), s.frames, s.rest, s.tips, s.correctives, s.weights, out)
+    given, out = np.ascontiguousarray(angles, np.float64), np.empty((len(angles), 21, 3))
+
+    def run(part: slice) -> None:
+        _pose(given[part], s.frames, s.rest, s.tips, s.correctives, s.weights, out[part])
+
+    in_threads(run, len(given), _CHUNK)
     return out
 
 
@@ -62,11 +68,13 @@ def _pose_kernel(
     out: np.ndarray,
 ) -> None:
     turns, places = np.empty((16, 3, 3)), np.empty((21, 3))
-    feature = np.empty(135)
-    local, step, point = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+    points, feature = np.empty(15), np.empty(135)
+    local, step = np.empty((3, 3)), np.empty((3, 3))
+    for a in range(3):
+        places[0, a] = rest[0, a]
+        for b in range(3):
+            turns[0, a, b] = 1.0 if a == b else 0.0
     for n in range(len(angles)):
-        turns[0] = np.eye(3)
-        places[0] = rest[0]
         for j in range(1, 16):
             _local(angles[n, j - 1], frames[j - 1], step, local)
             parent = _PARENTS[j]
@@ -78,11 +86,13 @@ def _pose_kernel(
                     for c in range(3):
                         turns[j, a, b] += turns[parent, a, c] * local[c, b]
                     feature[9 * (j - 1) + 3 * a + b] = local[a, b] - (1.0 if a == b else 0.0)
+        for i in range(15):
+            points[i] = tips[i // 3, i % 3]
+        for k in range(135):
+            for i in range(15):
+                points[i] += correctives[k, i] * feature[k]
         for f in range(5):
             for a in range(3):
-                point[a] = tips[f, a]
-                for k in range(135):
-                    point[a] += correctives[f, a, k] * feature[k]
                 places[16 + f, a] = 0.0
             for j in range(16):
                 w = weights[f, j]
@@ -90,7 +100,7 @@ def _pose_kernel(
                     for a in range(3):
                         moved = places[j, a]
                         for b in range(3):
-                            moved += turns[j, a, b] * (point[b] - rest[j, b])
+                            moved += turns[j, a, b] * (points[3 * f + b] - rest[j, b])
                         places[16 + f, a] += w * moved
         for i in range(21):
             for a in range(3):

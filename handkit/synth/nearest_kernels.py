@@ -12,82 +12,74 @@ from handkit.render.jit import compiled
 def order_by_tree(turned: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows in the order of the leaves, int64 [N], and the rows [2 ** (depth + 1) - 1, 2] of every node.
 
-    Each node is halved at the median of the axis in which its rows spread most; equal values go by row.
+    Each node is halved at the median of the axis in which its rows spread most.
     """
     order = np.arange(len(turned))
     bounds = np.zeros((2 ** (depth + 1) - 1, 2), np.int64)
     bounds[0] = 0, len(turned)
-    _split(turned, order, bounds)
+    _split(turned, order, bounds, np.empty(len(turned), np.float32))
     return order, bounds
 
 
 def boxes(rows: np.ndarray, bounds: np.ndarray, axes: int) -> np.ndarray:
     """Least and largest value [nodes, 2, axes] of every node's rows in its first axes."""
     out = np.empty((len(bounds), 2, axes), np.float32)
-    _bound(rows, bounds, out)
+    first = len(bounds) // 2  # leaf; the nodes of a level follow each other
+    np.minimum.reduceat(rows[:, :axes], bounds[first:, 0], axis=0, out=out[first:, 0])
+    np.maximum.reduceat(rows[:, :axes], bounds[first:, 0], axis=0, out=out[first:, 1])
+    while first:
+        children, first = out[first : 2 * first + 1], first // 2
+        parents = out[first : first + len(children) // 2]
+        np.minimum(children[0::2, 0], children[1::2, 0], out=parents[:, 0])
+        np.maximum(children[0::2, 1], children[1::2, 1], out=parents[:, 1])
     return out
 
 
-def _split_kernel(turned: np.ndarray, order: np.ndarray, bounds: np.ndarray) -> None:
-    dims = min(turned.shape[1], 16)
-    mean, square = np.empty(dims), np.empty(dims)
+def _split_kernel(turned: np.ndarray, order: np.ndarray, bounds: np.ndarray, values: np.ndarray) -> None:
+    dims = turned.shape[1]
     for node in range(len(bounds) // 2):
         start, end = bounds[node, 0], bounds[node, 1]
-        mean[:] = 0.0
-        square[:] = 0.0
+        step = max(1, (end - start) // 512)  # a sample tells the spread
+        axis, widest = 0, -1.0
+        for a in range(dims):
+            total, square, count = 0.0, 0.0, 0
+            for i in range(start, end, step):
+                value = float(turned[order[i], a])
+                total += value
+                square += value * value
+                count += 1
+            spread = square / count - (total / count) ** 2
+            if spread > widest:
+                axis, widest = a, spread
         for i in range(start, end):
-            for a in range(dims):
-                value = turned[order[i], a]
-                mean[a] += value
-                square[a] += value * value
-        axis = np.argmax(square - mean * mean / max(end - start, 1))
-        rows = order[start:end].copy()
-        values = turned[:, axis][rows]
-        middle = (end - start) // 2
-        order[start:end] = (
-            rows[np.argsort(values, kind="mergesort")] if len(rows) < 64 else _halve(rows, values, middle)
-        )
-        bounds[2 * node + 1, 0], bounds[2 * node + 1, 1] = start, start + middle
-        bounds[2 * node + 2, 0], bounds[2 * node + 2, 1] = start + middle, end
+            values[i] = turned[order[i], axis]
+        middle = start + (end - start) // 2
+        _halve(values, order, start, end - 1, middle)
+        bounds[2 * node + 1, 0], bounds[2 * node + 1, 1] = start, middle
+        bounds[2 * node + 2, 0], bounds[2 * node + 2, 1] = middle, end
 
 
-def _halve_kernel(rows: np.ndarray, values: np.ndarray, middle: int) -> np.ndarray:
-    """The rows with the `middle` smallest values first; ties in the given order."""
-    pivot = np.partition(values, middle)[middle]
-    out = np.empty_like(rows)
-    below = 0
-    for v in values:
-        below += v < pivot
-    room = middle - below  # rows equal to the pivot that still go to the left
-    left, right = 0, middle
-    for i in range(len(rows)):
-        goes_left = values[i] < pivot
-        if values[i] == pivot and room > 0:
-            goes_left = True
-            room -= 1
-        if goes_left:
-            out[left] = rows[i]
-            left += 1
+def _halve_kernel(values: np.ndarray, order: np.ndarray, low: int, high: int, middle: int) -> None:
+    """Hoare's selection: what is before `middle` is nowhere larger than what comes from there on."""
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                order[i], order[j] = order[j], order[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            high = j
+        elif middle >= i:
+            low = i
         else:
-            out[right] = rows[i]
-            right += 1
-    return out
-
-
-def _bound_kernel(rows: np.ndarray, bounds: np.ndarray, out: np.ndarray) -> None:
-    axes = out.shape[2]
-    for node in range(len(bounds) - 1, -1, -1):
-        if 2 * node + 2 < len(bounds):
-            for a in range(axes):
-                out[node, 0, a] = min(out[2 * node + 1, 0, a], out[2 * node + 2, 0, a])
-                out[node, 1, a] = max(out[2 * node + 1, 1, a], out[2 * node + 2, 1, a])
-        else:
-            out[node, 0] = np.inf
-            out[node, 1] = -np.inf
-            for i in range(bounds[node, 0], bounds[node, 1]):
-                for a in range(axes):
-                    out[node, 0, a] = min(out[node, 0, a], rows[i, a])
-                    out[node, 1, a] = max(out[node, 1, a], rows[i, a])
+            return
 
 
 def _to_box_kernel(query: np.ndarray, box: np.ndarray) -> np.float32:
@@ -111,7 +103,7 @@ def _search_l2_kernel(
     index: np.ndarray,
     square: np.ndarray,
 ) -> None:
-    dims, axes = points.shape[1], node_boxes.shape[2]
+    dims, axes = rows.shape[1], node_boxes.shape[2]
     inner = len(bounds) // 2
     stack, least = np.empty(128, np.int64), np.empty(128, np.float32)
     for n in range(len(exact)):
@@ -221,7 +213,6 @@ def _sum_absolute_kernel(point: np.ndarray, query: np.ndarray, other: np.ndarray
 
 _halve = compiled(_halve_kernel)
 _split = compiled(_split_kernel)
-_bound = compiled(_bound_kernel)
 _to_box = compiled(_to_box_kernel, fastmath=True)
 _sum_squares = compiled(_sum_squares_kernel)
 search_l2 = compiled(_search_l2_kernel)

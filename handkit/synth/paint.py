@@ -74,8 +74,9 @@ def paint_sequence(
         return images, labels
     counts = [layer.points_px.shape[1] for layer in layers]
     starts = np.cumsum([0, *counts[:-1]])
-    points = np.concatenate([layer.points_px for layer in layers], axis=1).astype(np.float64)
-    normals = np.concatenate([layer.normals for layer in layers], axis=1).astype(np.float32)
+    # of one memory layout, whatever the layers': the kernel is compiled for each anew
+    points = np.concatenate([layer.points_px for layer in layers], axis=1).astype(np.float64, order="C")
+    normals = np.concatenate([layer.normals for layer in layers], axis=1).astype(np.float32, order="C")
     colors = np.concatenate([layer.colors for layer in layers])
     faces = np.concatenate([layer.faces + start for layer, start in zip(layers, starts, strict=True)])
     face_labels = np.repeat([layer.label for layer in layers], [len(layer.faces) for layer in layers])

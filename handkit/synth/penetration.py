@@ -14,11 +14,13 @@ from jaxtyping import Float, UInt8
 from handkit.conventions import FINGERS, MANO_FINGERS
 from handkit.hand.model import HandModel, load_hand
 from handkit.render.jit import compiled
+from handkit.synth.threads import in_threads
 
 COMPRESSION_M: Final = 0.002
 _PALM_COMPRESSION_M: Final = 0.004  # the palm's and the thenar's flesh is thick
 _NEIGHBOUR_COMPRESSION_M: Final = 0.003  # closed fingers press their sides flat
 _TIP_SHARE: Final = 0.75  # of the last bone's radius, by which its capsule ends before the tip vertex
+_CHUNK: Final = 4096  # poses a thread takes at once
 
 # Capsules 0-14 are the bones of thumb to little, base to tip; 15-18 the metacarpals of index to little.
 
@@ -64,17 +66,12 @@ def penetration(
     """
     depth, touching = np.zeros(len(joints)), np.zeros(len(joints), np.uint8)
     c = open_capsules()
-    _scan(
-        np.ascontiguousarray(joints, np.float64),
-        c.radii,
-        c.palmar,
-        c.pairs,
-        c.apart,
-        c.starts,
-        c.fingers,
-        depth,
-        touching,
-    )
+    given = np.ascontiguousarray(joints, np.float64)
+
+    def run(part: slice) -> None:
+        _scan(given[part], c.radii, c.palmar, c.pairs, c.apart, c.starts, c.fingers, depth[part], touching[part])
+
+    in_threads(run, len(given), _CHUNK)
     return depth, touching
 
 

@@ -68,9 +68,7 @@ def load_pose_bank(
     cached = cache_folder() / "poses" / f"{path.stem[:60]}-{file_signature(path)}.npy"
     joints = _read_cache(cached)
     if joints is None:
-        joints = _to_bank(read_joints(path, show_progress=show_progress), path)
-        with atomic_path(cached) as partial:
-            np.save(partial, joints)
+        joints = _keep(cached, _to_bank(read_joints(path, show_progress=show_progress), path))
     kind = np.zeros(len(joints), np.uint8)
     return PoseBank(joints=joints, kind=kind, kinds=("measured",), hand_pose=None, source=str(path))
 
@@ -78,28 +76,35 @@ def load_pose_bank(
 def _builtin(seed: int, size: int, show_progress: bool) -> PoseBank:
     if size < 1:
         raise HandkitError(f"a pose bank of {size} poses", "use at least 1")
-    cached = cache_folder() / "poses" / f"builtin-{VERSION}-{seed}-{size}.npy"
-    table = _read_cache(cached)  # [N, 63 + 45 + 1]: joints, axis-angle, kind
-    if table is None or table.shape != (size, 109):
-        joints, hand_pose, kind = sample_bank(size, seed, show_progress=show_progress)
-        table = np.concatenate([joints.reshape(size, 63), hand_pose, kind[:, None]], axis=1, dtype=np.float32)
-        with atomic_path(cached) as partial:
-            np.save(partial, table)
-    return PoseBank(
-        joints=np.ascontiguousarray(table[:, :63]).reshape(-1, 21, 3),
-        kind=table[:, 108].astype(np.uint8),
-        kinds=BUILTIN_KINDS,
-        hand_pose=np.ascontiguousarray(table[:, 63:108]),
-        source="builtin",
-    )
+    stem = cache_folder() / "poses" / f"builtin-{VERSION}-{seed}-{size}"
+    files = [stem.with_name(f"{stem.name}-{name}.npy") for name in ("joints", "angles", "kinds")]
+    kept = [_read_cache(file) for file in files]
+    shapes = [(size, 21, 3), (size, 45), (size,)]
+    arrays = [array for array, shape in zip(kept, shapes, strict=True) if array is not None and array.shape == shape]
+    if len(arrays) < len(files):
+        sampled = sample_bank(size, seed, show_progress=show_progress)
+        arrays = [_keep(file, array) for file, array in zip(files, sampled, strict=True)]
+    joints, hand_pose, kind = arrays
+    return PoseBank(joints=joints, kind=kind, kinds=BUILTIN_KINDS, hand_pose=hand_pose, source="builtin")
 
 
 def _read_cache(path: Path) -> np.ndarray | None:
-    """The array of a cache file, or None where there is none that can be read."""
+    """The array of a cache file, mapped so that processes share its memory; None where there is none to be read.
+
+    Who writes to it gets a copy of that page; the file stays as it is.
+    """
     try:
-        return np.load(path, allow_pickle=False)
+        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
     except (OSError, ValueError, EOFError):
         return None
+
+
+def _keep(path: Path, array: np.ndarray) -> np.ndarray:
+    """Write a cache file, and give the array as it is read from there."""
+    with atomic_path(path) as partial:
+        np.save(partial, array)
+    kept = _read_cache(path)
+    return array if kept is None else kept
 
 
 def _to_bank(joints: np.ndarray, path: Path) -> np.ndarray:

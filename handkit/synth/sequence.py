@@ -21,7 +21,7 @@ from torch import nn
 from handkit.errors import HandkitError
 from handkit.hand.layer import ManoLayer
 from handkit.hand.model import HandModel
-from handkit.machine import single_thread
+from handkit.machine import cache_folder, single_thread
 from handkit.synth.appearance import Appearance, develop, sample_appearance, skin_colors, templates
 from handkit.synth.backgrounds import Backgrounds
 from handkit.synth.camera import CameraTrack, project_orthographic, sample_camera
@@ -120,7 +120,7 @@ class SequenceMaker:
 
     @cached_property
     def _index(self) -> PoseIndex:
-        return PoseIndex(self.bank.joints.reshape(len(self.bank), 63))
+        return PoseIndex(self.bank.joints.reshape(len(self.bank), 63), folder=cache_folder() / "poses")
 
     def sources(self) -> dict[str, str]:
         """What sequences are made from besides the recipe: hashes of poses, hand and encoder."""

@@ -60,7 +60,7 @@ def _in_processes(
                 process.start()
             theirs.close()
             processes[ours] = process
-            ours.send(waiting.pop())
+            _send(ours, process, waiting.pop())
         busy = set(processes)
         while busy:
             for pipe in wait(list(busy)):
@@ -70,7 +70,7 @@ def _in_processes(
                     on_sequence()
                     continue
                 if waiting:
-                    pipe.send(waiting.pop())
+                    _send(pipe, processes[pipe], waiting.pop())
                 else:
                     busy.remove(pipe)
                 yield note
@@ -81,16 +81,28 @@ def _in_processes(
             pipe.close()
 
 
+def _send(pipe: Connection, process: SpawnProcess, number: int) -> None:
+    """Give a worker its next shard."""
+    try:
+        pipe.send(number)
+    except (BrokenPipeError, ConnectionResetError):
+        raise _stopped(process) from None
+
+
+def _stopped(process: SpawnProcess) -> HandkitError:
+    process.join()
+    return HandkitError(
+        f"a worker was stopped from outside (exit code {process.exitcode})",
+        "run the same command again, with fewer --workers if memory ran out",
+    )
+
+
 def _receive(pipe: Connection, process: SpawnProcess) -> ShardNote | None:
     """A finished shard's note, or None for one more sequence; raises what went wrong in the worker."""
     try:
         message = pipe.recv()
-    except EOFError:
-        process.join()
-        raise HandkitError(
-            f"a worker was stopped from outside (exit code {process.exitcode})",
-            "run the same command again, with fewer --workers if memory ran out",
-        ) from None
+    except (EOFError, ConnectionResetError):  # reset: it had not read its shard's number yet
+        raise _stopped(process) from None
     if isinstance(message, HandkitError):
         raise message
     if isinstance(message, str):

@@ -1,9 +1,12 @@
 """The exact nearest pose, against brute force; pose flows, against the equations written out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from handkit.errors import HandkitError
+from handkit.synth import nearest_tree
 from handkit.synth.bank_builtin import sample_bank
 from handkit.synth.flow import PoseIndex, ProductIndex, pose_flow
 
@@ -80,6 +83,38 @@ def test_l1_is_exact(both, index, points):
             sums += np.abs(points.astype(np.float64) - second[n]).sum(1)
         assert total[n] == pytest.approx(sums.min(), rel=1e-12)
         assert sums[found[n]] == pytest.approx(sums.min(), rel=1e-12)
+
+
+def test_a_kept_tree_is_built_once_and_shared(points, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest_tree, "_KEPT", 1000)
+    built = []
+
+    def counted(points: np.ndarray) -> nearest_tree.Tree:
+        built.append(len(points))
+        return original(points)
+
+    original = nearest_tree.build_tree
+    monkeypatch.setattr(nearest_tree, "build_tree", counted)
+    queries = some_queries(points, np.random.default_rng(13))
+    expected = brute(points, queries)[0]
+    for _ in range(3):
+        assert (PoseIndex(points, folder=tmp_path).nearest(queries)[0] == expected).all()
+    assert built == [9000]
+    PoseIndex(points[:8000], folder=tmp_path)
+    assert built == [9000, 8000]
+    for rows in tmp_path.glob("*/rows.npy"):
+        rows.write_bytes(rows.read_bytes()[:-100])  # as a disk that failed leaves it
+    assert (PoseIndex(points, folder=tmp_path).nearest(queries)[0] == expected).all()
+    assert built == [9000, 8000, 9000]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_tree_that_cannot_be_kept_serves_from_memory(points, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearest_tree, "_KEPT", 1000)
+    (tmp_path / "file").touch()
+    queries = some_queries(points, np.random.default_rng(14))
+    found, _ = PoseIndex(points, folder=tmp_path / "file" / "trees").nearest(queries)
+    assert (found == brute(points, queries)[0]).all()
 
 
 def slow_flow(points, start, end, frames, alpha, metric):

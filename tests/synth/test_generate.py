@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from handkit.synth.job import SequenceJob
 from handkit.synth.poses import load_pose_bank
 from handkit.synth.recipe import SequenceRecipe
 from handkit.synth.sequence import HandSequence, SequenceMaker
+from handkit.synth.workers import make_shards
 from handkit_cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +107,18 @@ def test_interrupted_runs_are_continued(
     assert (result.summary["shards_there_before"], result.summary["shards_made"]) == (1, 2)
     assert files(tmp_path) == files(whole)
     assert run_generate(job(tmp_path, poses)).summary["shards_made"] == 0
+
+
+class _Dying(SequenceJob):
+    def make(self, *, show_progress: bool = False) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_told(tmp_path: Path) -> None:
+    dying = _Dying(out=tmp_path, recipe=load_recipe(SequenceRecipe, "seqhand", SMALL), sequences=4)
+    with pytest.raises(HandkitError, match="stopped from outside"):
+        list(make_shards(dying, None, [0, 1, 2, 3], fingerprint="", workers=2, on_sequence=lambda: None))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from handkit.hand import load_hand
 from handkit.render.hard import rasterize
-from handkit.render.jit_paint import DISPLAY, LINEAR
+from handkit.render.jit_paint import DISPLAY, LINEAR, paint_frames
 from handkit.render.shaded import vertex_normals
 from handkit.synth.appearance import Light
 from handkit.synth.paint import Layer, paint, paint_sequence
@@ -167,3 +167,14 @@ def test_nothing_to_paint_and_broken_points() -> None:
         paint(GREY, [replace(layer, faces=np.array([[0, 1, 4]]))], light=None)
     with pytest.raises(ValueError, match="backgrounds"):
         paint_sequence(np.stack([GREY] * 2), [replace(layer, points_px=layer.points_px[None])], light=None)
+
+
+def test_the_kernel_is_compiled_once_whatever_the_memory_layout() -> None:
+    layer = hand_layer(3)
+    image, labels = paint(GREY, [layer], light=LIGHT)
+    compiled = len(paint_frames.signatures)
+    turned = replace(layer, points_px=np.asfortranarray(layer.points_px), normals=np.asfortranarray(layer.normals))
+    again, labels_again = paint(GREY, [turned], light=LIGHT)
+    assert (again == image).all()
+    assert (labels_again == labels).all()
+    assert len(paint_frames.signatures) == compiled
