@@ -48,6 +48,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
     """Make `folder` and raise HandkitError unless files can be written there; for a check before long work."""
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise HandkitError(f"cannot write into {folder}: it is a file", "give the name of a folder")
     probe = Path(folder) / "probe"
     with atomic_path(probe) as partial:
         partial.touch()

@@ -252,5 +252,8 @@ def test_every_readme_command_parses() -> None:
         verb, *arguments = shlex.split(command, comments=True)[1:]
         if verb.startswith("-"):
             continue
-        parsed = root.commands[verb].make_context(verb, arguments)  # type: ignore[attr-defined]
-        assert parsed.params, command
+        named = root.commands[verb]  # type: ignore[attr-defined]
+        while hasattr(named, "commands"):
+            verb, *arguments = arguments
+            named = named.commands[verb]
+        assert named.make_context(verb, arguments).params, command

@@ -77,3 +77,9 @@ def test_other_system_errors_pass(tmp_path: Path) -> None:
 def test_check_writable_leaves_no_trace(tmp_path: Path) -> None:
     check_writable(tmp_path / "out")
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_check_writable_names_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(HandkitError, match="out: it is a file"):
+        check_writable(tmp_path / "out")

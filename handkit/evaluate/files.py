@@ -74,7 +74,8 @@ def _truth_files(folder: Path) -> list[Path]:
             meshes = place / VERTICES_FILE
             return [place / JOINTS_FILE, *([meshes] if meshes.is_file() else [])]
     raise HandkitError(
-        f"{folder} holds no {JOINTS_FILE}, nor does {folder.name}/ref", "give the folder with the evaluation's truth"
+        f"{folder} holds no {JOINTS_FILE}, nor does {folder.name}/ref",
+        "give the folder with the evaluation's truth, or name the data set by --dataset",
     )
 
 
@@ -98,7 +99,7 @@ def read_hands(
     """
     files = find_files(path, is_truth=is_truth)
     if len(files) > 1 and files[0].suffix == ".npz":
-        return from_predictions(files, path, with_vertices=with_vertices)
+        return from_predictions(files, path, with_vertices=with_vertices, about_origin=protocol.about_origin)
     arrays: dict[str, Any]
     if files[0].suffix == ".json":
         arrays = _read_json(files)
@@ -108,7 +109,7 @@ def read_hands(
             with _opened(files[0]) as archive:
                 names = set(archive.files)
             if names.issuperset(COLUMNS):
-                return from_predictions(files, path, with_vertices=with_vertices)
+                return from_predictions(files, path, with_vertices=with_vertices, about_origin=protocol.about_origin)
         arrays = _read_npy(files[0]) if files[0].suffix == ".npy" else _read_npz(files[0])
         order, axes = options.joint_order or "ours", options.axes or "opencv"
     _check(path, arrays)

@@ -99,7 +99,10 @@ def _read_group(path: Path, content: bytes, starts: np.ndarray, ends: np.ndarray
     """The samples one after the other, each as one flat list of numbers, so that few Python objects live at once."""
     if not len(starts):
         return np.empty((0, 0, 3))
-    first = np.asarray(_loads(path, content[starts[0] : ends[0]], 0), np.float64)
+    try:
+        first = np.asarray(_loads(path, content[starts[0] : ends[0]], 0), np.float64)
+    except (TypeError, ValueError) as error:
+        raise HandkitError(f"{path}: sample 0 is not points of numbers ({error})", "check that sample") from error
     if first.ndim != 2:
         raise HandkitError(f"{path}: sample 0 has shape {first.shape}, not [points, 3]", "give one list per point")
     points, size = len(first), first.size

@@ -4,17 +4,23 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float
 
 from handkit.errors import HandkitError
 from handkit.evaluate.hands import HandSet
 from handkit.evaluate.matching import ReadHands
 from handkit.export.predictions import Predictions, concatenate, load_finite_rows
+from handkit.geometry.rotations import axis_angle_to_matrix
 
 logger = logging.getLogger(__name__)
 
 
-def from_predictions(files: list[Path], path: Path, *, with_vertices: bool) -> ReadHands:
-    """handkit's own predictions; hands of a video are named by its file and their frame."""
+def from_predictions(files: list[Path], path: Path, *, with_vertices: bool, about_origin: bool = False) -> ReadHands:
+    """handkit's own predictions; hands of a video are named by its file and their frame.
+
+    `about_origin` gives them about the hand's own origin, turned by their global_orient, not in the camera frame.
+    """
     parts = []
     for file in files:
         rows, bad = load_finite_rows(file)
@@ -32,15 +38,26 @@ def from_predictions(files: list[Path], path: Path, *, with_vertices: bool) -> R
         f"{Path(name).stem}_{frame:06d}" if len(frames[name]) > 1 else name
         for name, frame in zip(names, predictions.frame.tolist(), strict=True)
     )
+    vertices = _meshes(predictions) if with_vertices else predictions.vertices
+    shift = _from_camera_to_origin(predictions) if about_origin else np.zeros((len(predictions), 1, 3), np.float32)
     hands = HandSet(
         ids=ids,
-        joints=predictions.joints_3d,
-        vertices=_meshes(predictions) if with_vertices else predictions.vertices,
+        joints=predictions.joints_3d + shift,
+        vertices=None if vertices is None else vertices + shift,
         joints_2d=predictions.joints_2d,
         K=predictions.K,
         source=str(path),
     )
     return ReadHands(hands, True, confidence=predictions.score.astype(np.float64))
+
+
+def _from_camera_to_origin(predictions: Predictions) -> Float[np.ndarray, "N 1 3"]:
+    """What takes camera points R (x - J0) + J0 + transl, as the hand layer makes them, to R x; J0 is the rest wrist."""
+    wrist = predictions.joints_3d[:, 0]
+    rest = (wrist - predictions.transl).astype(np.float64)
+    R = axis_angle_to_matrix(torch.from_numpy(predictions.global_orient.astype(np.float64))).numpy()
+    shift: np.ndarray = (R @ rest[..., None])[..., 0] - wrist
+    return shift[:, None].astype(np.float32)
 
 
 def _meshes(predictions: Predictions) -> np.ndarray | None:

@@ -76,6 +76,7 @@ class Protocol:
     `joint_order` and `axes` are those of the data set's own JSON files. `points` are the joints compared (None: all
     that truth has). `bone` is the pair of joints that the scale-translation alignment measures. Vertices and F-scores
     are computed after `mesh_alignments`. `missing` values in truth's z mean that a point is not annotated.
+    `about_origin` compares hands about their own origin: hands.npz, in the camera frame, is brought there.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Protocol:
     root_joint: str | None = None
     min_points: int = 1
     missing: tuple[float, ...] = ()
+    about_origin: bool = False
     official: bool = False
 
     def definition(self) -> str:
@@ -195,12 +197,13 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
         Protocol(
             name="seqhand",
             description=(
-                "SeqHAND: 21 joints turned by R, about the hand's own origin, not aligned; 20-50 mm. The 2D range is "
-                "ours: the paper names none."
+                "SeqHAND: 21 joints turned by R, about the hand's own origin (hands.npz is brought there by its "
+                "parameters), not aligned; 20-50 mm. The 2D range is ours: the paper names none."
             ),
             alignments=("none", "root", "procrustes"),
             thresholds=Thresholds(20, 50, 100),
             thresholds_2d=Thresholds(0, 30, 31, "px"),
+            about_origin=True,
         ),
         Protocol(
             name="custom",
@@ -233,11 +236,18 @@ def adapted(
     return protocol
 
 
-def summary_keys() -> set[str]:
-    """Every key that a summary may hold, for checks before anything is read."""
-    prefixes = [alignment.prefix for alignment in ALIGNMENTS.values()]
-    names = ["mpjpe_mm", "auc_j", "mpvpe_mm", "auc_v"]
-    names += [f"f_score_{mm:g}mm" for mm in sorted({mm for p in PROTOCOLS.values() for mm in p.f_scores_mm})]
-    keys = {prefix + name for prefix in prefixes for name in names}
-    keys |= {f"{name}_{unit}" for name in ("acc", "acc_err", "acc_true") for unit in ("mm_per_frame2", "mm_per_s2")}
-    return keys | {"epe_2d_px", "auc_2d", "count"}
+def summary_keys(protocol: Protocol) -> list[str]:
+    """Every key that a summary may hold, for checks before anything is read; those of motion need sequences."""
+    keys = score_keys(protocol)
+    if protocol.thresholds_2d is not None:
+        keys += ["epe_2d_px", "auc_2d"]
+    keys += [f"{name}_{unit}" for name in ("acc", "acc_true", "acc_err") for unit in ("mm_per_frame2", "mm_per_s2")]
+    return [*keys, "count"]
+
+
+def score_keys(protocol: Protocol) -> list[str]:
+    """The keys that every summary holds, in their order."""
+    keys = [f"{ALIGNMENTS[name].prefix}{key}" for name in protocol.alignments for key in ("mpjpe_mm", "auc_j")]
+    mesh = [ALIGNMENTS[name].prefix for name in protocol.mesh_alignments]
+    keys += [f"{prefix}{key}" for prefix in mesh for key in ("mpvpe_mm", "auc_v")]
+    return keys + [f"{prefix}f_score_{mm:g}mm" for prefix in mesh for mm in protocol.f_scores_mm]

@@ -71,7 +71,7 @@ def run_evaluate(
     `force` even where they were. Raises HandkitError for what cannot be read, matched or written.
     """
     protocol = chosen_protocol(options)
-    _check_required(options)
+    _check_required(protocol, options)
     check_writable(out)
     for path in predictions.values():
         find_files(path, is_truth=False)
@@ -84,6 +84,8 @@ def run_evaluate(
         predictions = {**predictions, **made}
     if true is None:
         return EvaluateResult(out, protocol, written=_submit_alone(predictions, out, protocol, options))
+    if options.fps is not None and true.hands.sequences is None:
+        logger.warning("--fps: %s has no sequences, accelerations are not scored", true.hands.source)
     sets: dict[str, HandSet] = {}
     scores: list[Scores] = []
     kept = _kept_rows(true.hands, options.exclude)
@@ -145,11 +147,12 @@ def missed_requirements(scores: list[Scores], required: tuple[tuple[str, float],
     return missed
 
 
-def _check_required(options: EvaluateOptions) -> None:
-    known = summary_keys()
+def _check_required(protocol: Protocol, options: EvaluateOptions) -> None:
+    known = summary_keys(protocol)
     unknown = [key for key, _ in options.require if key not in known]
     if unknown:
-        raise HandkitError(f"--require {', '.join(unknown)}: no such key", f"keys are {', '.join(sorted(known))}")
+        what = f"--require {', '.join(unknown)}: {protocol.name} has no such key"
+        raise HandkitError(what, f"keys are {', '.join(known)}")
 
 
 def _dataset(truth: Path | None, protocol: Protocol, options: EvaluateOptions) -> "AnnotatedDataset | None":
@@ -192,8 +195,7 @@ def _kept_rows(truth: HandSet, excluded: tuple[str, ...]) -> np.ndarray | None:
         return None
     names: list[str] = []
     for entry in excluded:
-        path = Path(entry)
-        names += path.read_text(encoding="utf-8").split() if path.is_file() else [entry]
+        names += _listed(Path(entry)) if Path(entry).is_file() else [entry]
     names = list(dict.fromkeys(names))
     rows = match_names(truth.ids, names)
     unknown = [name for name, row in zip(names, rows.tolist(), strict=True) if row < 0]
@@ -202,7 +204,17 @@ def _kept_rows(truth: HandSet, excluded: tuple[str, ...]) -> np.ndarray | None:
             f"--exclude {', '.join(unknown[:3])}: {len(unknown)} of {len(names)} names are no sample of the truth",
             f"its names are like {', '.join(truth.ids[:2])}",
         )
-    return np.setdiff1d(np.arange(len(truth)), rows)
+    kept: np.ndarray = np.setdiff1d(np.arange(len(truth)), rows)
+    if not len(kept):
+        raise HandkitError(f"--exclude leaves none of {len(truth)} samples", "leave some in")
+    return kept
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HandkitError(f"--exclude {path}: no list of names: {error}", "write a name a line, as text") from error
 
 
 def _with_exclusions(scores: Scores, count: int) -> Scores:

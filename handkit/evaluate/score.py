@@ -16,7 +16,7 @@ from handkit.errors import HandkitError
 from handkit.evaluate.definitions import align_joints, align_vertices, palm_from_wrist
 from handkit.evaluate.hands import HandSet
 from handkit.evaluate.motion import add_motion
-from handkit.evaluate.protocols import ALIGNMENTS, Alignment, Protocol
+from handkit.evaluate.protocols import ALIGNMENTS, Alignment, Protocol, score_keys
 from handkit.evaluate.scores import Curve, Scores
 from handkit.evaluate.suspicion import suspicions
 from handkit.metrics import f_score, keypoint_measures, point_auc, point_errors
@@ -61,7 +61,7 @@ def score(
     gathered = _Gathered()
     truth, pred = _compared(protocol, truth, pred)
     good = _good_samples(protocol, truth, pred, missing, gathered)
-    gathered.summary |= _empty_keys(protocol)
+    gathered.summary |= dict.fromkeys(score_keys(protocol))
     if truth.joints is not None and pred.joints is not None:
         gathered.warnings += suspicions(_annotated(truth), pred.joints, joint_order=joint_order)
         _score_joints(protocol, truth, pred, good, gathered)
@@ -163,15 +163,6 @@ def _good_samples(
         why = "; ".join(f"{gathered.counts[key]} {words}" for key, (rows, words) in groups.items() if rows.any())
         raise HandkitError(f"{pred.source}: no sample can be scored: {why}", "check the predictions")
     return good
-
-
-def _empty_keys(protocol: Protocol) -> dict[str, float | int | None]:
-    """The protocol's keys in their order, without values yet."""
-    keys = [f"{ALIGNMENTS[name].prefix}{key}" for name in protocol.alignments for key in ("mpjpe_mm", "auc_j")]
-    mesh = [ALIGNMENTS[name].prefix for name in protocol.mesh_alignments]
-    keys += [f"{prefix}{key}" for prefix in mesh for key in ("mpvpe_mm", "auc_v")]
-    keys += [f"{prefix}f_score_{mm:g}mm" for prefix in mesh for mm in protocol.f_scores_mm]
-    return dict.fromkeys(keys)
 
 
 def _score_joints(

@@ -1,10 +1,12 @@
 """Every form that predictions and truth may come in gives the same hands."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from handkit.conventions import reorder_joints
 from handkit.errors import HandkitError
@@ -13,6 +15,8 @@ from handkit.evaluate.matching import ReadHands
 from handkit.evaluate.options import ReadOptions
 from handkit.evaluate.protocols import PROTOCOLS
 from handkit.export.predictions import COLUMNS, Predictions, save_predictions
+from handkit.geometry.rotations import axis_angle_to_matrix
+from handkit.hand import ManoLayer, load_hand
 
 from .conftest import Points
 
@@ -72,6 +76,25 @@ def test_handkits_own_predictions_are_named_by_image_and_frame(points: Points, t
     assert found.hands.ids == ("a.jpg", "b.jpg", "clip_000007", "clip_000008", "c.jpg")
     assert found.confidence == pytest.approx([0.5, 0.5, 0.5, 0.5, 0.7])
     assert found.hands.vertices.shape == (5, 778, 3)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_seqhand_takes_handkits_own_predictions_about_the_hands_origin(tmp_path: Path, side: str) -> None:
+    layer = ManoLayer(load_hand("open", side))
+    torch.manual_seed(0)
+    pose, betas = 0.3 * torch.randn(2, 45), torch.randn(2, 10)
+    turn, place = torch.randn(2, 3), torch.tensor([0.1, -0.05, 0.6])
+    given = {"hand_pose": pose, "betas": betas, "global_orient": turn, "transl": place.expand(2, 3)}
+    camera, untouched = layer(**given), layer(hand_pose=pose, betas=betas)
+    rows = predictions(["a.jpg", "b.jpg"], [0, 1], camera.joints.numpy(), [0.5] * 2)
+    columns = {name: value.numpy() for name, value in given.items()}
+    rows = replace(rows, is_right=np.full(2, side == "right"), **columns)
+    save_predictions(tmp_path / "hands.npz", rows)
+    R = axis_angle_to_matrix(turn).transpose(1, 2)
+    found = read(tmp_path / "hands.npz", "seqhand").hands
+    assert found.joints == pytest.approx((untouched.joints @ R).numpy(), abs=1e-6)
+    assert found.vertices == pytest.approx((untouched.vertices @ R).numpy(), abs=1e-6)
+    assert np.array_equal(read(tmp_path / "hands.npz", "custom").hands.joints, camera.joints.numpy())
 
 
 @pytest.mark.parametrize(("protocol", "code"), [("dexter-object", 32001.0), ("egodexter", 0.0)])

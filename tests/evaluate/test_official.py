@@ -55,6 +55,8 @@ def test_not_finite_numbers_and_an_empty_mesh(tmp_path: Path) -> None:
         ("[[[1, 2, 3]], [[1, 2]]]", "sample 1 has 1 points, 2 numbers"),
         ("[[[1, 2, 3]], [[1, 2, x]]]", "sample 1 is not JSON"),
         ('[[[1, 2, 3]], [[1, 2, "a"]]]', "sample 1 is not points of numbers"),
+        ('[[["a", 2, 3]], [[1, 2, 3]]]', "sample 0 is not points of numbers"),
+        ("[[[1, 2, 3], [1, 2]]]", "sample 0 is not points of numbers"),
         ("[[[1, 2, 3]], [[1, 2, 3]", "2 lists are not closed"),
         ("[1, 2, 3]", "nested 1 deep"),
         ("", "0 bytes"),

@@ -89,9 +89,19 @@ def test_requirements_decide_the_exit(points: Points, tmp_path: Path, no_report:
     assert "pa_mpjpe_mm is" in stderr
     assert "required <= 0.1" in stderr
     assert "required >= 0.999" in stderr
-    code, _, stderr = evaluate(*arguments, "--require", "pa_mpjpe=8")
-    assert code == 1
-    assert "no such key" in stderr
+    for key in ("pa_mpjpe", "st_mpjpe_mm"):  # the second is a key of others
+        code, stdout, stderr = evaluate(*arguments, "--require", f"{key}=8")
+        assert code == 1
+        assert "no such key" in stderr
+        assert list(json.loads(stdout)) == ["error", "try"]
+
+
+def test_fps_without_sequences_is_told(points: Points, tmp_path: Path, no_report: None) -> None:
+    folder = points.write(tmp_path)
+    arguments = ("--protocol", "freihand", "--pred", folder, "--gt", folder, "--out", tmp_path / "out", "--json")
+    code, stdout, stderr = evaluate(*arguments, "--fps", "30")
+    assert (code, "no sequences" in stderr) == (0, True)
+    assert stdout == evaluate(*arguments)[1]
 
 
 def test_exclusions_by_name_and_by_file(points: Points, tmp_path: Path, no_report: None) -> None:
@@ -105,6 +115,11 @@ def test_exclusions_by_name_and_by_file(points: Points, tmp_path: Path, no_repor
     code, _, stderr = evaluate(*arguments, "--exclude", "nobody")
     assert code == 1
     assert "--exclude nobody" in stderr
+    (tmp_path / "bad.bin").write_bytes(b"\xff\xfe\x00")
+    code, _, stderr = evaluate(*arguments, "--exclude", tmp_path / "bad.bin")
+    assert (code, "bad.bin: no list of names" in stderr) == (1, True)
+    code, _, stderr = evaluate(*arguments, *(part for i in range(7) for part in ("--exclude", f"{i:08d}")))
+    assert (code, "leaves none of 7 samples" in stderr) == (1, True)
 
 
 def test_custom_alignments_thresholds_and_units(points: Points, tmp_path: Path, no_report: None) -> None:
@@ -133,7 +148,7 @@ def test_a_data_set_as_truth(points: Points, tmp_path: Path, no_report: None, mo
         asked.append((name, root, split, options))
         return SimpleNamespace(truth=lambda: truth)
 
-    monkeypatch.setattr("handkit.data.registry.build_dataset", build)
+    monkeypatch.setattr("handkit.evaluate.sets.build_dataset", build)
     np.savez(tmp_path / "p.npz", joints=points.pred_j[::-1], ids=[f"B1/{i}.png" for i in range(7)][::-1])
     arguments = ("--protocol", "stb", "--pred", tmp_path / "p.npz", "--dataset", "stb", "--gt", tmp_path)
     code, stdout, _ = evaluate(*arguments, "--out", tmp_path / "out", "--split", "test", "--json")
@@ -195,7 +210,7 @@ def test_the_command_line_knows_what_the_library_knows() -> None:
     assert set(_ALIGNMENTS) == set(ALIGNMENTS)
     assert set(_ROOT_JOINTS) == set(ROOT_JOINTS)
     assert set(_joint_orders()) == set(JOINT_ORDERS)
-    assert {"pa_mpjpe_mm", "st_auc_j", "f_score_5mm", "acc_err_mm_per_frame2"} <= summary_keys()
+    assert {"pa_mpjpe_mm", "st_auc_j", "f_score_5mm", "acc_err_mm_per_frame2"} <= set(summary_keys(PROTOCOLS["ho3d"]))
 
 
 def test_the_conventions_of_stbs_point_0() -> None:
