@@ -12,6 +12,7 @@ import typer
 from handkit import __version__
 from handkit.cli_evaluate import EVALUATE_HELP, evaluate
 from handkit.cli_generate import app as generate_app
+from handkit.cli_options import RUN, AsJson, Debug, Device, Quiet
 from handkit.cli_pretrain import app as pretrain_app
 from handkit.demo.options import EXPORT_FORMATS, ROTATIONS, DemoOptions
 from handkit.refine.options import PARTS, TERMS, RefineOptions
@@ -73,12 +74,6 @@ class Hands(str, Enum):
 class View(str, Enum):
     FRONT = "front"
     SIDE = "side"
-
-
-class Device(str, Enum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 class Rotation(str, Enum):
@@ -192,7 +187,6 @@ _INPUT = "Which hands"
 _CAMERA = "Camera"
 _FIT = "Hand and fit"
 _OUTPUT = "Output"
-_RUN = "Run"
 _TARGET = "Pictures and masks"
 
 
@@ -302,18 +296,13 @@ def demo(
         bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
     ] = False,
     device: Annotated[
-        Device, typer.Option(rich_help_panel=_RUN, help="Detection and fit run on the CPU either way.")
+        Device, typer.Option(rich_help_panel=RUN, help="Detection and fit run on the CPU either way.")
     ] = Device.AUTO,
-    seed: Annotated[int, typer.Option(min=0, rich_help_panel=_RUN, help="Of the built-in clip.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Do again what is done.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+    seed: Annotated[int, typer.Option(min=0, rich_help_panel=RUN, help="Of the built-in clip.")] = 0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: Annotated[bool, typer.Option("--force", rich_help_panel=RUN, help="Do again what is done.")] = False,
+    debug: Debug = False,
 ) -> None:
     if end is not None and end <= start:
         raise typer.BadParameter(f"--end {end:g} is not after --start {start:g}")
@@ -444,18 +433,13 @@ def refine(
     vertices: Annotated[
         bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
     ] = False,
-    device: Annotated[Device, typer.Option(rich_help_panel=_RUN, help="Where to compute.")] = Device.AUTO,
-    as_json: Annotated[
-        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
-    ] = False,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     force: Annotated[
-        bool, typer.Option("--force", rich_help_panel=_RUN, help="Do again what is done; replace others' files.")
+        bool, typer.Option("--force", rich_help_panel=RUN, help="Do again what is done; replace others' files.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     options = RefineOptions(
         images=images,

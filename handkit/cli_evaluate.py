@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from handkit.cli_options import RUN, AsJson, Debug
 from handkit.errors import HandkitError
 from handkit.evaluate.options import AXES, SUBMISSIONS, UNITS_M, EvaluateOptions, ReadOptions
 from handkit.terminal import log_to_stderr, told_errors
@@ -40,7 +41,6 @@ _METHODS = ("fit", "keypoints")
 _READ = "How files are read"
 _DEFINITION = "Definition"
 _OUTPUT = "Output"
-_RUN = "Run"
 
 ProtocolName = Enum("ProtocolName", {name: name for name in _PROTOCOLS}, type=str)  # type: ignore[misc]
 Submission = Enum("Submission", {name: name for name in SUBMISSIONS}, type=str)  # type: ignore[misc]
@@ -154,14 +154,12 @@ def evaluate(
         ),
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", rich_help_panel=_OUTPUT, help="Write table.tex too.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
-    ] = False,
+    as_json: AsJson = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No log; errors and the result stay.")
+        bool, typer.Option("--quiet", "-q", rich_help_panel=RUN, help="No log; errors and the result stay.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Predict again what is done.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+    force: Annotated[bool, typer.Option("--force", rich_help_panel=RUN, help="Predict again what is done.")] = False,
+    debug: Debug = False,
 ) -> None:
     if list_protocols:
         _list_protocols(as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from handkit.cli_options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.errors import HandkitError
 from handkit.terminal import log_to_stderr, told_errors
 
@@ -50,12 +51,6 @@ class Split(str, Enum):
     VAL = "val"
 
 
-class Device(str, Enum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 class Forearm(str, Enum):
     NONE = "none"
     BARE = "bare"
@@ -74,14 +69,10 @@ _SEQUENCES = {Split.TRAIN: 40_000, Split.VAL: 1_000}
 _PAIRS = 15_082
 _WHAT = "What to make"
 _LOOK = "Sources and looks"
-_RUN = "Run"
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where shards and dataset.json go.")]
-Recipe = Annotated[str, typer.Option(metavar="NAME|FILE", rich_help_panel=_WHAT, help="Settings; options change them.")]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", rich_help_panel=_WHAT, help="Change a setting of the recipe."),
-]
+Recipe = Annotated[str, recipe_option(_WHAT)]
+Changes = Annotated[list[str] | None, changes_option(_WHAT)]
 Seed = Annotated[int, typer.Option(min=0, rich_help_panel=_WHAT, help="Train and val never share draws.")]
 Poses = Annotated[
     str,
@@ -97,17 +88,11 @@ HandName = Annotated[
     str, typer.Option(metavar="NAME|FILE", rich_help_panel=_LOOK, help='"open", "mano" or a file, as in demo.')
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=512, rich_help_panel=_RUN, help="Processes; by default one a core.")
+    int | None, typer.Option(min=1, max=512, rich_help_panel=RUN, help="Processes; by default one a core.")
 ]
-ShardSize = Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Sequences a shard.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", rich_help_panel=_RUN, help="Only say how large and how long.")]
-AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
-]
-Force = Annotated[bool, typer.Option("--force", rich_help_panel=_RUN, help="Replace what --out holds of another run.")]
-Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")]
+ShardSize = Annotated[int, typer.Option(min=1, rich_help_panel=RUN, help="Sequences a shard.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Only say how large and how long.")]
+Force = Annotated[bool, typer.Option("--force", rich_help_panel=RUN, help="Replace what --out holds of another run.")]
 
 
 @app.command(help=_SEQHAND_HELP)
@@ -138,13 +123,13 @@ def seqhand(
     forearm: Annotated[Forearm | None, typer.Option(rich_help_panel=_LOOK, help="Behind the wrist.")] = None,
     occluders: Annotated[Occluders | None, typer.Option(rich_help_panel=_LOOK, help="Objects in the way.")] = None,
     workers: Workers = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=_RUN, help="Shards are painted on the CPU.")] = Device.AUTO,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Shards are painted on the CPU.")] = Device.AUTO,
     shard_size: ShardSize = 100,
     preview: Annotated[
-        bool, typer.Option("--preview", rich_help_panel=_RUN, help="Show the first ones: preview.mp4, preview.png.")
+        bool, typer.Option("--preview", rich_help_panel=RUN, help="Show the first ones: preview.mp4, preview.png.")
     ] = False,
     pose_map: Annotated[
-        bool, typer.Option("--pose-map", rich_help_panel=_RUN, help="Draw the poses as a map: poses.png.")
+        bool, typer.Option("--pose-map", rich_help_panel=RUN, help="Draw the poses as a map: poses.png.")
     ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -202,9 +187,9 @@ def stereo(
     backgrounds: BackgroundFolder = None,
     hand_model: HandName = "open",
     workers: Workers = None,
-    shard_size: Annotated[int, typer.Option(min=1, rich_help_panel=_RUN, help="Pairs a shard.")] = 250,
+    shard_size: Annotated[int, typer.Option(min=1, rich_help_panel=RUN, help="Pairs a shard.")] = 250,
     preview: Annotated[
-        bool, typer.Option("--preview", rich_help_panel=_RUN, help="Show the first ones: preview.png.")
+        bool, typer.Option("--preview", rich_help_panel=RUN, help="Show the first ones: preview.png.")
     ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,

@@ -2,12 +2,12 @@
 
 import json
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from handkit.cli_options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.terminal import log_to_stderr, told_errors
 
 app = typer.Typer(
@@ -29,40 +29,14 @@ and the log; a run that was stopped goes on where it was by the same command.
 """
 
 
-class Device(str, Enum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
 _WHAT = "What to train"
-_RUN = "Run"
-
-
-def _parse_changes(changes: list[str] | None) -> list[str] | None:
-    for change in changes or []:
-        key, equals, _ = change.partition("=")
-        if not key.strip() or not equals:
-            raise typer.BadParameter(f"{change!r} is not KEY=VALUE, such as train.steps=500")
-    return changes
 
 
 @app.command("pose-encoder", help=_POSE_ENCODER_HELP)
 def pose_encoder(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run goes.")] = Path("runs/pose-encoder"),
-    recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", rich_help_panel=_WHAT, help="Settings; options change them.")
-    ] = "pose-encoder",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            callback=_parse_changes,
-            rich_help_panel=_WHAT,
-            help="Change a setting of the recipe.",
-        ),
-    ] = None,
+    recipe: Annotated[str, recipe_option(_WHAT)] = "pose-encoder",
+    changes: Annotated[list[str] | None, changes_option(_WHAT)] = None,
     hand_model: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", rich_help_panel=_WHAT, help='"open", "mano" or a file, as in demo.'),
@@ -71,18 +45,13 @@ def pose_encoder(
         int | None,
         typer.Option(min=0, rich_help_panel=_WHAT, help="Of poses and first weights; the recipe's if not given."),
     ] = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=_RUN, help="Where to compute.")] = Device.AUTO,
-    as_json: Annotated[
-        bool, typer.Option("--json", rich_help_panel=_RUN, help="Print one JSON object, no table.")
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", rich_help_panel=_RUN, help="No progress and no log; errors and the result stay."),
-    ] = False,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     force: Annotated[
-        bool, typer.Option("--force", rich_help_panel=_RUN, help="Start over; replace what --out holds.")
+        bool, typer.Option("--force", rich_help_panel=RUN, help="Start over; replace what --out holds.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", rich_help_panel=_RUN, help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     given = [f"hand={json.dumps(hand_model)}"] if hand_model is not None else []
     given += [f"train.seed={seed}"] if seed is not None else []

@@ -4,9 +4,7 @@ It runs in a process of its own (this file as a script), because Triton reads TR
 """
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from handkit.errors import HandkitError
 from handkit.render.hard import Raster, rasterize
+from tests.render.triton_runs import PLACES, drawn_by, run_script
 
 SIZE = (24, 36)  # more than one tile, none of them whole
 
@@ -73,30 +72,9 @@ def compute(device: str) -> dict[str, list[Tensor]]:
     }
 
 
-def start(interpreted: bool, *arguments: str) -> None:
-    """Run this file as a script in a process of its own."""
-    environment = {**os.environ, "TRITON_INTERPRET": str(int(interpreted)), "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    command = [sys.executable, "-W", "error", __file__, *arguments]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        "interpreter",
-        pytest.param(
-            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU on this machine")
-        ),
-    ],
-)
+@pytest.fixture(scope="module", params=PLACES)
 def drawn(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Tensor]]:
-    pytest.importorskip("triton")
-    path = tmp_path_factory.mktemp("triton") / "drawn.pt"
-    interpreted = request.param == "interpreter"
-    start(interpreted, "cpu" if interpreted else "cuda", str(path))
-    return torch.load(path, weights_only=True)
+    return drawn_by(__file__, request.param, tmp_path_factory.mktemp("triton"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -164,7 +142,7 @@ def build() -> None:
 def test_kernel_compiles_without_a_gpu() -> None:
     """The interpreter runs what the compiler refuses."""
     pytest.importorskip("triton")
-    start(False, "build")
+    run_script(__file__, False, "build")
 
 
 if __name__ == "__main__":
