@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from handkit.cli_evaluate import _METHODS
+from handkit.cli.evaluate import _METHODS
 from handkit.data.annotations import AnnotatedDataset
 from handkit.data.images import Images
 from handkit.data.sample import HandSample, build_sample

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from handkit.cli_evaluate import _ALIGNMENTS, _PROTOCOLS, _ROOT_JOINTS, _joint_orders
+from handkit.cli.evaluate import _ALIGNMENTS, _PROTOCOLS, _ROOT_JOINTS, _joint_orders
 from handkit.conventions import JOINT_ORDERS
 from handkit.evaluate.definitions import palm_from_wrist, wrist_from_palm
 from handkit.evaluate.hands import HandSet

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from handkit.demo.options import ROTATIONS
+
 RUN = "Run"
 
 
@@ -12,6 +14,10 @@ class Device(str, Enum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class Rotation(str, Enum):
+    R0, R90, R180, R270 = (str(angle) for angle in ROTATIONS)
 
 
 AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUN, help="Print one JSON object, no table.")]

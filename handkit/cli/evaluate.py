@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from handkit.cli_options import RUN, AsJson, Debug
+from handkit.cli.options import RUN, AsJson, Debug
+from handkit.cli.terminal import log_to_stderr, told_errors
 from handkit.errors import HandkitError
 from handkit.evaluate.options import AXES, SUBMISSIONS, UNITS_M, EvaluateOptions, ReadOptions
-from handkit.terminal import log_to_stderr, told_errors
 
 EVALUATE_HELP = """Score predicted hands against the truth as the official evaluations do, and write a report.
 

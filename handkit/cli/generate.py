@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from handkit.cli_options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.terminal import log_to_stderr, told_errors
 from handkit.errors import HandkitError
-from handkit.terminal import log_to_stderr, told_errors
 
 app = typer.Typer(
     help="Make synthetic data: hands in motion, stereo pairs.",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from handkit.cli_options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
-from handkit.terminal import log_to_stderr, told_errors
+from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.terminal import log_to_stderr, told_errors
 
 app = typer.Typer(
     help="Train networks from synthetic data.",
