@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from handkit.data.sample import collate, stack_samples
 from handkit.data.seqhand import FrameDecoder
 from handkit.labels import HAND
+from handkit.recipe import load_recipe
 from handkit.synth.job import SequenceJob
 from handkit.synth.paint import Layer
-from handkit.synth.sequence import HandSequence, SequenceMaker
+from handkit.synth.recipe import SequenceRecipe
+from handkit.synth.sequence import HandSequence, SequenceMaker, Split
 
 _AT_ONCE = 16
 
@@ -24,23 +27,39 @@ _AT_ONCE = 16
 class SyntheticSequences(IterableDataset[dict[str, Any]]):
     """Yields whole sequences as `handkit.data.seqhand.SeqHandDataset` does, with the pictures as before JPEG.
 
-    From number `first` to the job's last, or on without end. DataLoader workers and ranks (those of torch.distributed,
-    where it runs, unless given) share the numbers out, so that together they yield each once. Sources are loaded where
-    it is iterated, unless a `maker` is given.
+    `recipe` is a name, a file or settings, `sequences` how many there are (None: without end), `first` the number to
+    begin with; `poses`, `backgrounds` and `hand_model` as `handkit generate seqhand` takes them. DataLoader workers and
+    ranks (those of torch.distributed, where it runs, unless given) share the numbers out, so that together they yield
+    each once. Sources are loaded where it is iterated, unless a `maker` is given.
     """
 
     def __init__(
         self,
-        job: SequenceJob,
+        seed: int = 0,
         *,
+        recipe: str | SequenceRecipe = "seqhand",
+        split: Split = "train",
+        sequences: int | None = None,
         first: int = 0,
-        endless: bool = False,
+        poses: str = "builtin",
+        backgrounds: Path | None = None,
+        hand_model: str = "open",
         rank: int | None = None,
         ranks: int | None = None,
         maker: SequenceMaker | None = None,
     ) -> None:
         super().__init__()
-        self.job, self.first, self.endless = job, first, endless
+        self.job = SequenceJob(
+            out=Path(),  # nothing is written
+            recipe=load_recipe(SequenceRecipe, recipe) if isinstance(recipe, str) else recipe,
+            seed=seed,
+            split=split,
+            sequences=sequences or 0,
+            poses=poses,
+            backgrounds=backgrounds,
+            hand_model=hand_model,
+        )
+        self.first, self.endless = first, sequences is None
         self._rank, self._ranks, self._maker = rank, ranks, maker
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

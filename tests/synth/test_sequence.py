@@ -159,8 +159,8 @@ def test_a_bank_of_joints_knows_no_poses() -> None:
 
 
 def test_stream_yields_what_the_maker_makes_shared_out_over_ranks() -> None:
-    maker = small_maker()
-    ranks = [SyntheticSequences(small_job(), rank=rank, ranks=2, maker=maker) for rank in range(2)]
+    maker, recipe = small_maker(), small_job().recipe
+    ranks = [SyntheticSequences(recipe=recipe, sequences=7, rank=rank, ranks=2, maker=maker) for rank in range(2)]
     samples = {int(sample["sequence"][0]): sample for stream in ranks for sample in stream}
     assert sorted(samples) == list(range(7))
     assert [sample["sequence"][0] for sample in ranks[1]] == ["000001", "000003", "000005"]
@@ -171,12 +171,12 @@ def test_stream_yields_what_the_maker_makes_shared_out_over_ranks() -> None:
     names = {"theta": "pca", "beta": "betas", "r": "global_orient", "s": "weak_scale", "t": "weak_transl"}
     for name, values in sequence.annotations().items():
         assert np.array_equal(samples[4][names.get(name, name)], values), name
-    endless = iter(SyntheticSequences(small_job(), first=20, endless=True, maker=maker))
+    endless = iter(SyntheticSequences(recipe=recipe, first=20, maker=maker))
     assert [next(endless)["sequence"][0] for _ in range(3)] == ["000020", "000021", "000022"]
 
 
 def test_workers_of_a_loader_share_the_numbers_out() -> None:
-    stream = SyntheticSequences(small_job(), rank=1, ranks=2, maker=small_maker())
+    stream = SyntheticSequences(recipe=small_job().recipe, sequences=7, rank=1, ranks=2, maker=small_maker())
     # Forked workers keep the loaded sources of their own copy.
     loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(sample["sequence"][0] for sample in loader) == ["000001", "000003", "000005"]
@@ -185,7 +185,7 @@ def test_workers_of_a_loader_share_the_numbers_out() -> None:
 @pytest.mark.parametrize("recipe", ["seqhand", "seqhand-published"])
 def test_painting_on_a_device_gives_the_same_sequences(recipe: str) -> None:
     maker = small_maker(*ALL_EXTRAS[: 2 * (recipe == "seqhand")], recipe=recipe)
-    stream = SyntheticSequences(small_job(recipe=recipe), maker=maker)
+    stream = SyntheticSequences(recipe=small_job(recipe=recipe).recipe, sequences=7, maker=maker)
     batches = list(PaintedSequences(stream, device="cpu", batch=4))
     assert [batch["image"].shape for batch in batches] == [(4, 3, 3, 96, 96), (3, 3, 3, 96, 96)]
     for sample, (batch, row) in zip(stream, [(b, row) for b in batches for row in range(len(b["image"]))], strict=True):
