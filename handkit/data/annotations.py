@@ -19,9 +19,9 @@ import orjson
 import torch
 from numpy.typing import DTypeLike, NDArray
 
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, check_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.hand.unpickle import SafeUnpickler, to_array
 
 _CHUNK: Final = 8 << 20  # bytes of JSON parsed at once: parsed numbers take ten times that

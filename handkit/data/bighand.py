@@ -19,10 +19,10 @@ from handkit.data.annotations import (
     find_file,
     pixels,
 )
+from handkit.data.hands import HandSet
+from handkit.data.joint_files import read_joints
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
-from handkit.synth.bank_files import read_joints
 
 SPLITS: Final = {"training": "Training_Annotation.txt", "test": "Test_Annotation.txt"}
 LAYOUT: Final = "HANDS2017: training/Training_Annotation.txt and training/images/image_D00000001.png, ..."

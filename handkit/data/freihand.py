@@ -24,9 +24,9 @@ from handkit.data.annotations import (
     read_grey,
     read_numbers,
 )
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.hand.layer import ManoLayer
 from handkit.hand.model import find_hand_file, load_hand
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from handkit.data import seqhand, stereo
 from handkit.data.annotations import AnnotatedDataset, check_choice
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample
 from handkit.data.shards import IndexedShards, decode_arrays, find_shards, read_card
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 
 SPLITS: Final = ("all", "train", "val")
 

@@ -28,9 +28,9 @@ from handkit.data.annotations import (
     read_rgb,
     wide,
 )
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 # Held out of the 55 training sequences of v2 by S2HAND(V), supplement 1.2; the other 45 are its training split.

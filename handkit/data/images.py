@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from handkit.data.annotations import AnnotatedDataset, box_around, check_choice
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.demo.camera import CameraChoice
 from handkit.demo.inputs import find_units
 from handkit.demo.options import stamp_of
 from handkit.demo.sources import GivenHands
 from handkit.detect.detection import HandDetection
-from handkit.evaluate.hands import HandSet
 from handkit.images import RgbImage, image_focal_px, image_size, read_image
 from handkit.video import Frame, VideoReader
 

@@ -22,9 +22,9 @@ from handkit.data.annotations import (
     read_chw,
 )
 from handkit.data.flat_json import field, read_flat_objects
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 
 SPLITS: Final = ("train", "val", "test")
 SIDES: Final = ("right", "left")

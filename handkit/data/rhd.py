@@ -23,9 +23,9 @@ from handkit.data.annotations import (
     read_rgb,
     wide,
 )
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 
 SPLITS: Final = ("training", "evaluation")
 SIDES: Final = ("left", "right")

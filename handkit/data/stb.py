@@ -27,9 +27,9 @@ from handkit.data.annotations import (
     read_rgb,
     wide,
 )
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, StereoSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 
 LAYOUT: Final = (
     "STB: labels/B1Counting_BB.mat, labels/B1Counting_SK.mat, ... and images/B1Counting/BB_left_0.png, "

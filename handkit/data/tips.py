@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 
 from handkit.conventions import FINGERTIPS, NUM_JOINTS
 from handkit.data.annotations import AnnotatedDataset, find_file, pixels, read_chw
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from handkit.conventions import NUM_JOINTS, NUM_VERTICES, PALM_VERTICES
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.geometry.procrustes import align, procrustes
 from handkit.metrics import (
     align_by_trafo,

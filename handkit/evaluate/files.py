@@ -21,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 
 from handkit.conventions import NUM_VERTICES
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.matching import ReadHands, match_names
 from handkit.evaluate.official import check_not_truncated, from_official, read_point_lists
 from handkit.evaluate.options import UNITS_M, ReadOptions

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float
 
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from handkit.conventions import NUM_JOINTS
-from handkit.evaluate.hands import HandSet
+from handkit.data.hands import HandSet
 from handkit.metrics import frame_runs
 
 _MM_PER_M = 1000.0

@@ -13,8 +13,8 @@ import orjson
 from jaxtyping import Float
 
 from handkit.conventions import NUM_JOINTS, NUM_VERTICES, reorder_joints
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.protocols import PROTOCOLS
 from handkit.files import atomic_path
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.matching import ReadHands
 from handkit.export.predictions import Predictions, concatenate, load_finite_rows
 from handkit.geometry.rotations import axis_angle_to_matrix

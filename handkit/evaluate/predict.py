@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from handkit import __version__
 from handkit.data.annotations import AnnotatedDataset
+from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample
 from handkit.demo.hands import HandPair, Sighting, fit_stills, is_fittable, join_rows
 from handkit.demo.options import stamp_of
 from handkit.errors import HandkitError
 from handkit.evaluate.finders import METHODS, Finder, Found, build_finder
-from handkit.evaluate.hands import HandSet
 from handkit.export.predictions import Predictions, concatenate, load_predictions, save_predictions
 from handkit.files import atomic_path, check_writable
 from handkit.geometry.cameras import default_K

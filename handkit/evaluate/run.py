@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
 from handkit.evaluate.compare import compare_methods
 from handkit.evaluate.definitions import wrist_from_palm
 from handkit.evaluate.files import find_files, read_hands, with_images
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.matching import ReadHands, match, match_names, take
 from handkit.evaluate.official import write_submission
 from handkit.evaluate.options import EvaluateOptions

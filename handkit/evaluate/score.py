@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from handkit.conventions import NUM_JOINTS
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
 from handkit.evaluate.definitions import align_joints, align_vertices, palm_from_wrist
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.motion import add_motion
 from handkit.evaluate.protocols import ALIGNMENTS, Alignment, Protocol, score_keys
 from handkit.evaluate.scores import Curve, Scores

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from handkit.data.annotations import AnnotatedDataset
+from handkit.data.hands import HandSet
 from handkit.data.registry import build_dataset
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.options import EvaluateOptions
 from handkit.evaluate.predict import predict
 from handkit.evaluate.protocols import Protocol

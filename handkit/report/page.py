@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from handkit.evaluate.hands import HandSet
+from handkit.data.hands import HandSet
 from handkit.evaluate.scores import Scores
 from handkit.report import cards, groups, sections
 from handkit.report.charts import histogram_chart, pck_charts

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from handkit.conventions import BONES, NUM_JOINTS
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.scores import Scores
 from handkit.images import RgbImage, read_image
 from handkit.report.names import alignment_prefix, badness

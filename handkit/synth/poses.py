@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from handkit.data.joint_files import file_signature, read_joints
 from handkit.errors import HandkitError
 from handkit.files import atomic_path
 from handkit.machine import cache_folder
 from handkit.synth.bank_builtin import BUILTIN_KINDS, VERSION, sample_bank
-from handkit.synth.bank_files import file_signature, read_joints
 from handkit.synth.bank_kinematics import open_skeleton
 
 logger = logging.getLogger("handkit")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.matching import ReadHands, match, match_names, take
 
 

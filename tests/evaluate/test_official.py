@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
 from handkit.evaluate.files import read_hands
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.official import check_not_truncated, read_point_lists, write_submission
 from handkit.evaluate.options import ReadOptions
 from handkit.evaluate.protocols import PROTOCOLS

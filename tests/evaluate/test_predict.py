@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from handkit.cli.evaluate import _METHODS
 from handkit.data.annotations import AnnotatedDataset
+from handkit.data.hands import HandSet
 from handkit.data.images import Images
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
 from handkit.evaluate.finders import METHODS
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.predict import predict
 from handkit.export.predictions import load_predictions
 from handkit_cli import app

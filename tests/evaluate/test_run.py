@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from handkit.cli.evaluate import _ALIGNMENTS, _PROTOCOLS, _ROOT_JOINTS, _joint_orders
 from handkit.conventions import JOINT_ORDERS
+from handkit.data.hands import HandSet
 from handkit.evaluate.definitions import palm_from_wrist, wrist_from_palm
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.protocols import ALIGNMENTS, PROTOCOLS, ROOT_JOINTS, summary_keys
 from handkit_cli import app
 

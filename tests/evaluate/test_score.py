@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
+from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
-from handkit.evaluate.hands import HandSet
 from handkit.evaluate.protocols import PROTOCOLS, Thresholds, adapted
 from handkit.evaluate.score import score
 from handkit.evaluate.scores import Scores

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handkit.evaluate.hands import HandSet
+from handkit.data.hands import HandSet
 from handkit.evaluate.scores import Curve, Scores
 from handkit.images import write_image
 
