@@ -147,7 +147,8 @@ class SequenceMaker:
             some = numbers[first : first + _FLOWS_AT_ONCE]
             for number, poses in zip(some, self._flows(some), strict=True):
                 with single_thread(), torch.no_grad():
-                    yield self._draw(number, poses)
+                    drawn = self._draw(number, poses)
+                yield drawn  # outside: what is done with it keeps its own threads and gradients
 
     def render(self, sequence: HandSequence) -> tuple[UInt8[np.ndarray, "T H W 3"], UInt8[np.ndarray, "T H W"]]:
         """The pictures, and what every pixel's centre shows (see `handkit.labels`)."""

@@ -197,3 +197,14 @@ def test_painting_on_a_device_gives_the_same_sequences(recipe: str) -> None:
         off = np.abs(batch["image"][row].numpy().astype(int) - sample["image"])
         noise = 255 * maker.annotate(int(sample["sequence"][0])).appearance.noise
         assert off.mean() < 1 + 1.5 * noise
+
+
+def test_drawing_leaves_the_reader_its_gradients_and_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in SyntheticSequences(recipe=small_job().recipe, sequences=2, maker=small_maker()):
+            assert torch.is_grad_enabled()
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
