@@ -4,13 +4,16 @@ import json
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.terminal import log_to_stderr, told_errors
 from handkit.errors import HandkitError
+
+if TYPE_CHECKING:
+    from handkit.synth.shard_job import ShardJob
 
 app = typer.Typer(
     help="Make synthetic data: hands in motion, stereo pairs.",
@@ -147,7 +150,6 @@ def seqhand(
     show_progress = not quiet and sys.stderr.isatty()
     with told_errors("sequence was made", as_json=as_json, debug=debug):
         from handkit.recipe import load_recipe
-        from handkit.synth.generate import measure_run, run_generate
         from handkit.synth.job import SequenceJob
         from handkit.synth.recipe import SequenceRecipe
 
@@ -163,13 +165,11 @@ def seqhand(
             hand_model=hand_model,
         )
         _check_device(device)
-        if dry_run:
-            summary, code = measure_run(job, workers=workers, show_progress=show_progress), 0
-        else:
-            result = run_generate(job, workers=workers, preview=preview, force=force, show_progress=show_progress)
-            summary, code = result.summary, result.exit_code
-            if pose_map and code == 0:
-                summary["preview"].append(_draw_poses(poses, out))
+        summary, code = _make(
+            job, workers=workers, dry_run=dry_run, preview=preview, force=force, show_progress=show_progress
+        )
+        if pose_map and not dry_run and code == 0:
+            summary["preview"].append(_draw_poses(poses, out))
     _print_summary(summary, as_json=as_json)
     raise typer.Exit(code)
 
@@ -201,7 +201,6 @@ def stereo(
     show_progress = not quiet and sys.stderr.isatty()
     with told_errors("pair was made", as_json=as_json, debug=debug):
         from handkit.recipe import load_recipe
-        from handkit.synth.generate import measure_run, run_generate
         from handkit.synth.stereo import StereoRecipe
         from handkit.synth.stereo_job import StereoJob
 
@@ -215,13 +214,23 @@ def stereo(
             backgrounds=backgrounds,
             hand_model=hand_model,
         )
-        if dry_run:
-            summary, code = measure_run(job, workers=workers, show_progress=show_progress), 0
-        else:
-            result = run_generate(job, workers=workers, preview=preview, force=force, show_progress=show_progress)
-            summary, code = result.summary, result.exit_code
+        summary, code = _make(
+            job, workers=workers, dry_run=dry_run, preview=preview, force=force, show_progress=show_progress
+        )
     _print_summary(summary, as_json=as_json)
     raise typer.Exit(code)
+
+
+def _make(
+    job: "ShardJob", *, workers: int | None, dry_run: bool, preview: bool, force: bool, show_progress: bool
+) -> tuple[dict[str, Any], int]:
+    """The summary and the exit code of a run, or of what it would take."""
+    from handkit.synth.generate import measure_run, run_generate
+
+    if dry_run:
+        return measure_run(job, workers=workers, show_progress=show_progress), 0
+    result = run_generate(job, workers=workers, preview=preview, force=force, show_progress=show_progress)
+    return result.summary, result.exit_code
 
 
 def _print_summary(summary: dict[str, Any], *, as_json: bool) -> None:

@@ -11,7 +11,6 @@ from typing import Final
 
 import numpy as np
 
-from handkit.data.annotations import check_choice, check_root
 from handkit.data.tips import (
     ColorCamera,
     TipsDataset,
@@ -19,6 +18,7 @@ from handkit.data.tips import (
     list_pictures,
     missing_tips,
     read_tips,
+    recording_folders,
     to_color,
 )
 from handkit.errors import HandkitError
@@ -56,13 +56,11 @@ class DexterObject(TipsDataset):
         exclude: str | Path | Sequence[str] | None = None,
         min_tips: int = 1,
     ) -> None:
-        folder = check_root(root, LAYOUT)
-        self.split = check_choice("split of Dexter+Object", split, ("test",))
-        places = folder / "data" if (folder / "data").is_dir() else folder
-        chosen = [check_choice("sequence of Dexter+Object", name, SEQUENCES) for name in sequences]
-        read = [_read(places / name, corrected=corrected) for name in chosen]
+        folders = recording_folders(root, split, sequences, title="Dexter+Object", known=SEQUENCES, layout=LAYOUT)
+        self.split = split
+        read = [_read(folder, corrected=corrected) for folder in folders]
         super().__init__("dexter-object", read, CAMERA, layout=LAYOUT, min_tips=min_tips, exclude=exclude)
-        boxes = folder / BOXES
+        boxes = Path(root) / BOXES
         self._boxes = _read_boxes(boxes) if boxes.is_file() else {}
 
     def _box(self, index: int) -> dict[str, np.ndarray]:

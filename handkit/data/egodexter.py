@@ -9,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from handkit.data.annotations import check_choice, check_root
 from handkit.data.tips import (
     ColorCamera,
     TipsDataset,
@@ -17,6 +16,7 @@ from handkit.data.tips import (
     list_pictures,
     missing_tips,
     read_tips,
+    recording_folders,
     to_color,
 )
 
@@ -49,11 +49,9 @@ class EgoDexter(TipsDataset):
         exclude: str | Path | Sequence[str] | None = None,
         min_tips: int = 1,
     ) -> None:
-        folder = check_root(root, LAYOUT)
-        self.split = check_choice("split of EgoDexter", split, ("test",))
-        places = folder / "data" if (folder / "data").is_dir() else folder
-        chosen = [check_choice("sequence of EgoDexter", name, SEQUENCES) for name in sequences]
-        read = [_read(places / name, corrected=corrected) for name in chosen]
+        folders = recording_folders(root, split, sequences, title="EgoDexter", known=SEQUENCES, layout=LAYOUT)
+        self.split = split
+        read = [_read(folder, corrected=corrected) for folder in folders]
         super().__init__("egodexter", read, CAMERA, layout=LAYOUT, min_tips=min_tips, exclude=exclude)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from handkit.conventions import FINGERTIPS, NUM_JOINTS
-from handkit.data.annotations import AnnotatedDataset, find_file, pixels, read_chw
+from handkit.data.annotations import AnnotatedDataset, check_choice, check_root, find_file, pixels, read_chw
 from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
@@ -43,6 +43,19 @@ class TipSequence:
     name: str
     images: list[Path]
     tips: Float[np.ndarray, "T 5 3"]
+
+
+def recording_folders(
+    root: str | Path, split: str, sequences: Sequence[str], *, title: str, known: Sequence[str], layout: str
+) -> list[Path]:
+    """The folders of recordings, in `data` below the root where there is one; the one split is "test".
+
+    Raises HandkitError for a root that is not there, another split, and names of no recording.
+    """
+    folder = check_root(root, layout)
+    check_choice(f"split of {title}", split, ("test",))
+    places = folder / "data" if (folder / "data").is_dir() else folder
+    return [places / check_choice(f"sequence of {title}", name, known) for name in sequences]
 
 
 class TipsDataset(AnnotatedDataset):

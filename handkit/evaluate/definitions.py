@@ -118,15 +118,9 @@ def reflection_gain(gt: Float[np.ndarray, "N J 3"], pred: Float[np.ndarray, "N J
 
 def wrist_from_palm(joints: Float[np.ndarray, "N 21 3"], root_joint: str) -> Float[np.ndarray, "N 21 3"]:
     """True joints whose point 0 is STB's palm centre, with it as the convention (of `ROOT_JOINTS`) wants it."""
-    from handkit.data.stb import ROOTS
+    from handkit.data.stb import ROOTS, with_root
 
-    mcps, factor = ROOTS.get(root_joint, ((), 0.0))
-    if not mcps:
-        return joints
-    joints = np.array(joints, np.float64)
-    bases = joints[:, list(mcps)]
-    joints[:, 0] = (bases + factor * (joints[:, :1] - bases)).mean(1)
-    return joints
+    return with_root(np.asarray(joints, np.float64), root_joint) if root_joint in ROOTS else joints
 
 
 def palm_from_wrist(pred: HandSet, root_joint: str) -> Float[np.ndarray, "N 21 3"]:

@@ -4,10 +4,8 @@ Three entries over one objective: `fit_joints` (3D joints alone), `fit_images` (
 (one hand over time: one shape, coupled poses). Left hands are fitted as their mirror image.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from handkit.geometry import matrix_to_axis_angle
 from handkit.hand import HandModel, ManoLayer, load_hand
 from handkit.hand.limits import LIMITS_DEG, angles_to_pose, sample_angles
 from handkit.hand.model import Side
+from handkit.machine import single_thread
 
 # Accelerations beyond which motion counts as meant, at smooth = 1: m/s^2 and rad/s^2.
 ACCELERATION_SIGMA = (3.0, 40.0, 60.0)
@@ -57,25 +56,6 @@ class FitWeights:
     iterations: int = 30
 
 
-Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
-
-
-def _on_one_thread(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Small matrices gain nothing from more threads, and lose much where something else runs beside."""
-
-    @wraps(function)
-    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            torch.set_num_threads(threads)
-
-    return wrapper
-
-
 @lru_cache(maxsize=4)
 def _joint_model(hand: HandModel) -> JointModel:
     return JointModel(hand if hand.side == "right" else hand.mirrored())
@@ -103,7 +83,7 @@ def resolve_hand(hand: str | HandModel, is_right: bool) -> HandModel:
     return load_hand(hand, side)
 
 
-@_on_one_thread
+@single_thread()  # small matrices gain nothing from more threads, and lose much where something runs beside
 def fit_joints(
     joints_3d: Float[Tensor, "*B 21 3"], hand: str | HandModel = "open", is_right: bool = True
 ) -> HandParameters:
@@ -129,7 +109,7 @@ def fit_joints(
     return _parameters(model, pose, betas, lead)
 
 
-@_on_one_thread
+@single_thread()
 def fit_images(
     *,
     keypoints_2d: Float[np.ndarray, "B 21 2"],
@@ -152,7 +132,7 @@ def fit_images(
     return _parameters(model, pose, betas, (len(keypoints_2d),))
 
 
-@_on_one_thread
+@single_thread()
 def fit_track(
     *,
     keypoints_2d: Float[np.ndarray, "T 21 2"],

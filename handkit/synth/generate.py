@@ -29,6 +29,7 @@ from handkit.synth.card import (
 )
 from handkit.synth.shard_job import ShardJob
 from handkit.synth.shards import ShardNote, clear_temporaries, finished_shard
+from handkit.synth.threads import cores
 from handkit.synth.workers import make_shards
 
 INTERRUPTED: Final = 130
@@ -71,7 +72,7 @@ def run_generate(
         notes, missing = _find_finished(job, fingerprint)
         before = len(notes)
         loaded = describe_sources(job, maker)
-        workers = min(workers or _cores(), len(missing))
+        workers = min(workers or cores(), len(missing))
         if missing:
             write_unfinished(job, fingerprint)
         interrupted = False
@@ -103,7 +104,7 @@ def measure_run(job: ShardJob, *, workers: int | None = None, show_progress: boo
     """What the whole run would take, from a few of its sequences; writes nothing but caches."""
     started = time.monotonic()
     maker = job.make(show_progress=show_progress)
-    used = min(workers or _cores(), job.shards)
+    used = min(workers or cores(), job.shards)
     measured = min(_MEASURED, job.sequences)
     for _ in job.encode(maker, maker.annotate(0)):  # compiles
         pass
@@ -197,10 +198,6 @@ def _summary(job: ShardJob, notes: list[ShardNote], before: int, *, seconds: flo
         "bytes": sum(note.bytes for note in notes),
         "pictures_skipped": pictures_skipped(notes),
     }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from handkit.errors import HandkitError
 from handkit.render.hard import Raster, rasterize
-from tests.render.triton_runs import PLACES, drawn_by, run_script
+from tests.render.triton_runs import PLACES, compile_for_hopper, drawn_by, run_script
 
 SIZE = (24, 36)  # more than one tile, none of them whole
 
@@ -118,10 +118,6 @@ def test_tensor_not_on_a_gpu_is_refused() -> None:
 
 def build() -> None:
     """Compile the kernel for a GPU of compute capability 9.0, in both types, whether or not there is one."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     from handkit.render import triton_hard
 
     kernel = triton_hard._nearest
@@ -130,12 +126,7 @@ def build() -> None:
         types = dict.fromkeys(kernel.arg_names, "i32") | dict.fromkeys(constants, "constexpr")
         types |= {"corners": real, "starts": "*i64", "members": "*i32", "face_ids": "*i32", "slack": "fp32"}
         types |= dict.fromkeys(("depth", "barycentric"), "*fp32")
-        fixed = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-        triton.compile(
-            ASTSource(kernel, types, constexprs=fixed),
-            target=GPUTarget("cuda", 90, 32),
-            options={"enable_fp_fusion": True},
-        )
+        compile_for_hopper(kernel, types, constants)
 
 
 @pytest.mark.slow

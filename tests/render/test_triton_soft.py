@@ -13,7 +13,7 @@ from torch import Tensor
 
 from handkit.errors import HandkitError
 from handkit.render import reference, soft_silhouette
-from tests.render.triton_runs import PLACES, drawn_by, run_script
+from tests.render.triton_runs import PLACES, compile_for_hopper, drawn_by, run_script
 
 SIZE = (24, 20)
 SIGMA = 1.25
@@ -163,10 +163,6 @@ def test_tensor_not_on_a_gpu_is_refused() -> None:
 
 def build() -> None:
     """Compile every kernel for a GPU of compute capability 9.0, whether or not there is one."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     from handkit.render import triton_color, triton_kernels, triton_soft
 
     tile = {"TILE": triton_soft.TILE}
@@ -183,12 +179,7 @@ def build() -> None:
         types = {name: pointers.get(name, "*fp32") for name in kernel.arg_names}
         types |= {name: "i32" for name in types if name.endswith(integers)}
         types |= dict.fromkeys(set(floats) & set(types), "fp32") | dict.fromkeys(constants, "constexpr")
-        fixed = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
-        triton.compile(
-            ASTSource(kernel, types, constexprs=fixed),
-            target=GPUTarget("cuda", 90, 32),
-            options={"enable_fp_fusion": True},
-        )
+        compile_for_hopper(kernel, types, constants)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,20 @@ def run_script(script: str, interpreted: bool, *arguments: str) -> None:
     command = [sys.executable, "-W", "error", script, *arguments]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
+
+
+def compile_for_hopper(kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> None:
+    """Compile a kernel for compute capability 9.0, whether or not there is such a GPU; types as Triton writes them."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    fixed = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    triton.compile(
+        ASTSource(kernel, types, constexprs=fixed),
+        target=GPUTarget("cuda", 90, 32),
+        options={"enable_fp_fusion": True},
+    )
 
 
 def drawn_by(script: str, place: str, folder: Path) -> dict[str, list[Tensor]]:
