@@ -1,0 +1,44 @@
+"""Losses: pure functions, means over valid elements, finite in value and gradient also at the target.
+
+Convention: leading dimensions `*B` are samples. A mean does not depend on how many there are; where a paper prints a
+sum, its settings carry the factor. Nothing valid gives 0. Silhouettes and colours lie in [0, 1], points are metres or
+pixels (x, y), centres at +0.5.
+What has `each` is the mean over samples of every sample's own value, or with `each` those values [*B]. The losses of
+`seqhand` are means over all valid elements at once, so that a sample without annotation takes no part.
+"""
+
+from handkit.losses.mesh import MeshEdges, build_mesh_edges, edge_length, laplacian, normal_consistency, vertex_offset
+from handkit.losses.photometric import photometric_l1, ssim, ssim_loss
+from handkit.losses.points import keypoint_distance
+from handkit.losses.seqhand import (
+    joints_2d_l1,
+    joints_3d_l2,
+    parameter_l2,
+    root_aligned,
+    temporal_consistency,
+    vertices_l2,
+)
+from handkit.losses.silhouette import mask_distance_px, mask_fitting, silhouette_coarse, silhouette_l2
+
+__all__ = [
+    "MeshEdges",
+    "build_mesh_edges",
+    "edge_length",
+    "joints_2d_l1",
+    "joints_3d_l2",
+    "keypoint_distance",
+    "laplacian",
+    "mask_distance_px",
+    "mask_fitting",
+    "normal_consistency",
+    "parameter_l2",
+    "photometric_l1",
+    "root_aligned",
+    "silhouette_coarse",
+    "silhouette_l2",
+    "ssim",
+    "ssim_loss",
+    "temporal_consistency",
+    "vertex_offset",
+    "vertices_l2",
+]
