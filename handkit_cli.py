@@ -7,6 +7,7 @@ import typer
 from handkit import __version__
 from handkit.cli.demo import DEMO_HELP, demo
 from handkit.cli.evaluate import EVALUATE_HELP, evaluate
+from handkit.cli.finetune import app as finetune_app
 from handkit.cli.generate import app as generate_app
 from handkit.cli.pretrain import app as pretrain_app
 from handkit.cli.refine import REFINE_HELP, refine
@@ -22,6 +23,7 @@ app.command(help=DEMO_HELP)(demo)
 app.command(help=REFINE_HELP)(refine)
 app.add_typer(generate_app, name="generate")
 app.add_typer(pretrain_app, name="pretrain")
+app.add_typer(finetune_app, name="finetune")
 app.command(help=EVALUATE_HELP)(evaluate)
 
 

@@ -1,14 +1,15 @@
 """`handkit pretrain ...`: the command line of training from synthetic data; imports nothing heavy at the top."""
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
-from handkit.cli.terminal import log_to_stderr, told_errors
+from handkit.cli.training import WHAT, ForceRun, HandModelName, Seed, run_training, settings_given
+
+if TYPE_CHECKING:
+    from handkit.runs.result import RunResult
 
 app = typer.Typer(
     help="Train networks from synthetic data.",
@@ -29,35 +30,38 @@ and the log; a run that was stopped goes on where it was by the same command.
 """
 
 
-_WHAT = "What to train"
+_SEQHAND_HELP = """Train SeqHAND-Net, or a network to compare it with, on synthetic hand motion.
+
+Sequences are drawn as training goes, or read from folders that `handkit generate seqhand` wrote. The run's folder holds
+the best weights, the recipe and the log; a run that was stopped goes on where it was by the same command. Started by
+torchrun it uses all the processes.
+
+[bold]Examples[/bold]
+
+    handkit pretrain seqhand --out runs/seqhand
+    handkit pretrain seqhand --recipe seqhand-small --out runs/small
+    handkit pretrain seqhand --shards data/seqhand --network seqhand-lstm --set train.steps=20000
+    torchrun --nproc-per-node 4 --no-python handkit pretrain seqhand --out runs/seqhand
+"""
 
 
 @app.command("pose-encoder", help=_POSE_ENCODER_HELP)
 def pose_encoder(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run goes.")] = Path("runs/pose-encoder"),
-    recipe: Annotated[str, recipe_option(_WHAT)] = "pose-encoder",
-    changes: Annotated[list[str] | None, changes_option(_WHAT)] = None,
-    hand_model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", rich_help_panel=_WHAT, help='"open", "mano" or a file, as in demo.'),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, rich_help_panel=_WHAT, help="Of poses and first weights; the recipe's if not given."),
-    ] = None,
+    recipe: Annotated[str, recipe_option(WHAT)] = "pose-encoder",
+    changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
+    hand_model: HandModelName = None,
+    seed: Seed = None,
     device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    force: Annotated[
-        bool, typer.Option("--force", rich_help_panel=RUN, help="Start over; replace what --out holds.")
-    ] = False,
+    force: ForceRun = False,
     debug: Debug = False,
 ) -> None:
-    given = [f"hand={json.dumps(hand_model)}"] if hand_model is not None else []
-    given += [f"train.seed={seed}"] if seed is not None else []
-    log_to_stderr(quiet=quiet, debug=debug)
-    with told_errors("more was saved", as_json=as_json, debug=debug):
-        from handkit.pretrain import pretrain_pose_encoder, print_report
+    given = settings_given(hand=hand_model, train__seed=seed)
+
+    def run(show_progress: bool) -> "tuple[RunResult, Any]":
+        from handkit.runs.pose_encoder import pretrain_pose_encoder, print_report
 
         result = pretrain_pose_encoder(
             out,
@@ -65,10 +69,57 @@ def pose_encoder(
             changes=[*given, *(changes or [])],
             device=device.value,
             force=force,
-            show_progress=not quiet and sys.stderr.isatty(),
+            show_progress=show_progress,
         )
-    if as_json:
-        typer.echo(json.dumps(result.summary, indent=2))
-    else:
-        print_report(result)
-    raise typer.Exit(result.exit_code)
+        return result, print_report
+
+    run_training(run, as_json=as_json, quiet=quiet, debug=debug)
+
+
+@app.command("seqhand", help=_SEQHAND_HELP)
+def seqhand(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run goes.")] = Path("runs/seqhand"),
+    recipe: Annotated[str, recipe_option(WHAT)] = "seqhand-net",
+    changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=WHAT, help="seqhand, seqhand-small, seqhand-lstm and others."),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=WHAT, help="torchvision's ImageNet weights; else random."),
+    ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Generated sequences; else drawn as training goes."),
+    ] = None,
+    hand_model: HandModelName = None,
+    seed: Seed = None,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: ForceRun = False,
+    debug: Debug = False,
+) -> None:
+    given = settings_given(
+        hand=hand_model,
+        train__seed=seed,
+        network__name=network,
+        network__backbone_weights=str(backbone_weights) if backbone_weights else None,
+        data__source=str(shards) if shards else None,
+    )
+
+    def run(show_progress: bool) -> "tuple[RunResult, Any]":
+        from handkit.runs.seqhand import pretrain_seqhand, print_report
+
+        result = pretrain_seqhand(
+            out,
+            recipe=recipe,
+            changes=[*given, *(changes or [])],
+            device=device.value,
+            force=force,
+            show_progress=show_progress,
+        )
+        return result, print_report
+
+    run_training(run, as_json=as_json, quiet=quiet, debug=debug)

@@ -45,6 +45,10 @@ class AnnotatedDataset(torch.utils.data.Dataset[HandSample], ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    def scene(self, index: int) -> int:
+        """What was photographed: samples of one scene, other views or colours of it, show the same hand in one pose."""
+        return index
+
     @abstractmethod
     def read(self, index: int) -> HandSample:
         """One sample, its image decoded."""

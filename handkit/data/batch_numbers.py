@@ -83,7 +83,7 @@ def load_numbered(
     for made in loader:
         if isinstance(made, HandkitError):
             raise made
-        yield as_tensors(_unpack(made))
+        yield _unpack(made)
 
 
 class _Numbered(Dataset[Any]):
@@ -123,7 +123,7 @@ class _Parcel(NamedTuple):
 
 def _pack(made: Any) -> _Parcel:
     found: list[pickle.PickleBuffer] = []
-    content = pickle.dumps(made, protocol=5, buffer_callback=found.append)
+    content = pickle.dumps(_as_arrays(made), protocol=5, buffer_callback=found.append)
     sizes = [buffer.raw().nbytes for buffer in found]
     starts = np.cumsum([0, *(-(-size // _ALIGNED) * _ALIGNED for size in sizes)]).tolist()
     arrays = torch.empty(starts[-1], dtype=torch.uint8).share_memory_()
@@ -135,17 +135,30 @@ def _pack(made: Any) -> _Parcel:
 
 def _unpack(parcel: _Parcel) -> Any:
     whole: NDArray[np.uint8] = parcel.arrays.numpy()
-    return pickle.loads(parcel.content, buffers=[whole[start:end] for start, end in parcel.spans])
+    made = pickle.loads(parcel.content, buffers=[whole[start:end] for start, end in parcel.spans])
+    return as_tensors(made, parcel.arrays)
+
+
+def _as_arrays(made: Any) -> Any:
+    if isinstance(made, dict):
+        return {key: _as_arrays(value) for key, value in made.items()}
+    return made.numpy() if isinstance(made, Tensor) else made
+
+
+def as_tensors(made: Any, memory: Tensor | None = None) -> Any:
+    """Dicts with tensors for their arrays, as views of the `memory` that they lie in: one that is pinned stays so."""
+    if isinstance(made, dict):
+        return {key: as_tensors(value, memory) for key, value in made.items()}
+    if not isinstance(made, np.ndarray):
+        return made
+    tensor = torch.from_numpy(made)
+    start = tensor.data_ptr() - memory.data_ptr() if memory is not None and made.size else -1
+    if memory is None or not 0 <= start < memory.nbytes:
+        return tensor
+    return memory[start : start + tensor.nbytes].view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
 
 def _begin_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the reading process decides
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-
-
-def as_tensors(made: Any) -> Any:
-    """Dicts with tensors for their arrays."""
-    if isinstance(made, dict):
-        return {key: as_tensors(value) for key, value in made.items()}
-    return torch.from_numpy(made) if isinstance(made, np.ndarray) else made

@@ -57,7 +57,7 @@ class HandCrops:
         scale_jitter: float = 0.0,
         color_jitter: ColorJitter | None = None,
         right_only: bool = True,
-        rows: Sequence[int] | None = None,
+        rows: Sequence[int] | NDArray[np.integer] | None = None,
     ) -> None:
         self.dataset, self.size = dataset, size
         self.box_scale, self.reposition, self.rotate_deg = box_scale, reposition, rotate_deg

@@ -79,6 +79,9 @@ class FreiHand(AnnotatedDataset):
     def __len__(self) -> int:
         return len(self._K) * len(self._variants)
 
+    def scene(self, index: int) -> int:
+        return self._place(index)[0]
+
     def read(self, index: int) -> HandSample:
         row, number = self._place(index)
         known: dict[str, Any] = {"K": self._K[row], **self._parameters(row)}

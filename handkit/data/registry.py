@@ -36,6 +36,29 @@ DATASETS: Final[dict[str, Builder]] = {
     "stereo": StereoView,
 }
 
+# The split that is learned from, and the options that go with it; data sets that are only scored on are not here.
+TRAINING: Final[dict[str, tuple[str, dict[str, str]]]] = {
+    "freihand": ("training", {}),
+    "ho3d": ("train", {}),
+    "stb": ("train", {"root_joint": "palm"}),
+    "rhd": ("training", {}),
+    "interhand": ("train", {}),
+    "youtube3d": ("train", {}),
+    "images": ("all", {}),
+    "seqhand": ("train", {}),
+    "stereo": ("train", {}),
+}
+
+
+def build_training_dataset(name: str, root: str | Path, split: str | None = None, **options: Any) -> AnnotatedDataset:
+    """The data set `name` to learn from: `build_dataset` with the split and options of `TRAINING` where none is given.
+
+    Raises HandkitError for a data set without a part to learn from.
+    """
+    check_choice("data set", name, DATASETS)
+    chosen, usual = TRAINING[check_choice("data set to learn from", name, TRAINING)]
+    return build_dataset(name, root, split or chosen, **{**usual, **options})
+
 
 def build_dataset(name: str, root: str | Path, split: str | None = None, **options: Any) -> AnnotatedDataset:
     """The data set `name` under `root`; without `split`, the one it is scored on.

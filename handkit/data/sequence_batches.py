@@ -14,7 +14,6 @@ from torch.utils.data import ConcatDataset
 
 from handkit.data.batch_numbers import Batch, EpochOrder, check_batch, load_numbered
 from handkit.data.color_jitter import ColorJitter
-from handkit.data.device_batches import load_on_device
 from handkit.data.mask_distances import mask_distances
 from handkit.data.resize import resize_batch
 from handkit.data.sample import stack_samples
@@ -83,8 +82,10 @@ class ShardBatches:
 
     def batches(self, start: int, place: Place) -> Iterator[Batch]:
         """This process's rows of the batches from number `start` on; the keys of `collate` and `key`, who they are."""
-        load = load_on_device if place.device.type == "cuda" else load_numbered
-        return load(self._reader, batch=self.batch, start=start, place=place, workers=self.workers)
+        pin = place.device.type == "cuda"
+        return load_numbered(
+            self._reader, batch=self.batch, start=start, place=place, workers=self.workers, pin_memory=pin
+        )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Convention: the files have millimetres and a palm centre in place of the wrist; 
 labels are in its left view's frame; SK a depth camera with labels in the depth frame, here turned into the colour's.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -89,10 +90,16 @@ class Stb(AnnotatedDataset):
             for view in self.views
             for frame in range(len(joints))
         ]
+        lengths = [len(joints) for joints in self._labels.values()]
+        self._before = dict(zip(self._labels, itertools.accumulate(lengths, initial=0), strict=False))
         self.split = split
 
     def __len__(self) -> int:
         return len(self._index)
+
+    def scene(self, index: int) -> int:
+        sequence, frame, _ = self._index[index]
+        return self._before[sequence] + frame
 
     def read(self, index: int) -> HandSample:
         return self._sample(*self._index[index])

@@ -1,5 +1,6 @@
 """The pose encoder's training: reconstruction of joints through the hand, for both read-outs (SeqHAND 3.2)."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from handkit.metrics import mpjpe_mm
 from handkit.nets.pose_encoder import EncodedPose, PoseEncoderNetwork, encoder_name
 from handkit.recipe import Recipe
 from handkit.synth.poses import canonicalize
-from handkit.train import TrainRecipe
+from handkit.train import Place, TrainRecipe
 
 _CM = 100.0
 _TRAIN, _HELD_OUT = 0, 1  # the second part of a batch's seed
@@ -80,11 +81,11 @@ class PoseEncoderMethod:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.network.parameters())}]
 
-    def batches(self, start: int) -> Iterator[dict[str, Tensor]]:
-        number = start
-        while True:
-            yield self.hands((self.recipe.train.seed, _TRAIN, number), self.recipe.data)
-            number += 1
+    def batches(self, start: int, place: Place) -> Iterator[dict[str, Tensor]]:
+        rows = place.share(self.recipe.data.batch)
+        for number in itertools.count(start):
+            whole = self.hands((self.recipe.train.seed, _TRAIN, number), self.recipe.data)
+            yield {name: value[rows] for name, value in whole.items()}
 
     def hands(self, seed: tuple[int, ...], data: DataRecipe) -> dict[str, Tensor]:
         """A batch of random hands, as a seed and the shares say."""
@@ -116,8 +117,8 @@ class PoseEncoderMethod:
         }
         return losses, found
 
-    def validation_batches(self) -> Iterator[dict[str, Tensor]]:
-        yield self.held_out()
+    def validation_batches(self, place: Place) -> Iterator[dict[str, Tensor]]:
+        yield {name: value[place.rank :: place.ranks] for name, value in self.held_out().items()}
 
     def held_out(self, **changes: float) -> dict[str, Tensor]:
         """Hands of no training batch: natural poses of the mean shape without noise, but for `changes` of shares."""

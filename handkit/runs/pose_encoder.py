@@ -1,14 +1,10 @@
-"""`handkit pretrain`: training from synthetic data, and what is told of it."""
+"""`handkit pretrain pose-encoder`: the pose encoder's training, and what is told of it."""
 
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from handkit.hand.model import load_hand
@@ -17,7 +13,15 @@ from handkit.methods.pose_encoder import PoseEncoderMethod, PoseEncoderRecipe
 from handkit.metrics import mpjpe_mm
 from handkit.nets.pose_encoder import encoder_name, load_pose_encoder
 from handkit.recipe import load_recipe
-from handkit.train import TrainResult, seed_all, train
+from handkit.runs.result import (
+    RunResult,
+    print_interrupted,
+    print_written,
+    report_console,
+    report_table,
+    summarize,
+)
+from handkit.train import seed_all, train
 
 # Held-out hands, by what differs from the mean shape's natural poses without noise.
 _SETS: dict[str, dict[str, float]] = {
@@ -29,18 +33,6 @@ _SETS: dict[str, dict[str, float]] = {
 _FLOOR_SAMPLES, _FLOOR_STEPS = 500, 150
 
 
-@dataclass(frozen=True)
-class PretrainResult:
-    """How a run ended; `summary` is what `--json` prints."""
-
-    train: TrainResult
-    summary: dict[str, Any]
-
-    @property
-    def exit_code(self) -> int:
-        return 130 if self.train.interrupted else 0
-
-
 def pretrain_pose_encoder(
     out: Path,
     *,
@@ -49,7 +41,7 @@ def pretrain_pose_encoder(
     device: str = "auto",
     force: bool = False,
     show_progress: bool = False,
-) -> PretrainResult:
+) -> RunResult:
     """Train the pose encoder, or go on with the run in `out`, and measure its best weights on held-out hands.
 
     On one thread of the CPU: its many small products gain nothing from more.
@@ -68,17 +60,10 @@ def pretrain_pose_encoder(
             force=force,
             show_progress=show_progress,
         )
-        summary: dict[str, Any] = {
-            "out": str(out),
-            "hand": settings.hand,
-            "steps": ended.step,
-            "of": ended.steps,
-            "seconds": round(ended.seconds, 1),
-            "interrupted": ended.interrupted,
-        }
+        summary = summarize(ended, hand=settings.hand)
         if not ended.interrupted:
             summary |= {"weights": str(ended.weights), "held_out": measure_pose_encoder(method, ended.weights)}
-    return PretrainResult(ended, summary)
+    return RunResult(ended, summary)
 
 
 def measure_pose_encoder(method: PoseEncoderMethod, weights: Path) -> dict[str, Any]:
@@ -119,20 +104,15 @@ def _floor(method: PoseEncoderMethod, batch: dict[str, Tensor]) -> dict[str, flo
     return errors
 
 
-def print_report(result: PretrainResult) -> None:
+def print_report(result: RunResult) -> None:
     """Print to stdout."""
-    width = None if sys.stdout.isatty() else 120
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    run, summary = result.train, result.summary
+    console, run, summary = report_console(), result.train, result.summary
     if run.interrupted:
-        console.print(f"stopped after step {run.step} of {run.steps}, which {run.out} holds", soft_wrap=True)
-        console.print("interrupted: the same command again goes on from there")
+        print_interrupted(console, run)
         return
     held_out = summary["held_out"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("held out: mean joint error, mm")
-    for title in ("natural", "other shapes", "2 mm noise", "any pose", "past a limit", "worst"):
-        table.add_column(title, justify="right")
+    columns = ("natural", "other shapes", "2 mm noise", "any pose", "past a limit", "worst")
+    table = report_table("held out: mean joint error, mm", *columns)
     for values in ("45", "10"):
         figures = [f"{held_out[name][f'joints_{values}_mm']:.2f}" for name in _SETS]
         limits = held_out["natural"]
@@ -143,7 +123,6 @@ def print_report(result: PretrainResult) -> None:
     table.add_row("10 fitted to the joints", f"{floor['fitted_mm']:.2f}")
     table.add_row("10 projected from the pose", f"{floor['projected_mm']:.2f}")
     console.print(table)
-    console.print(f"{run.steps} steps in {run.seconds:.0f} s, best at step {run.best_step}", soft_wrap=True)
-    console.print(f"wrote {run.weights}, recipe.json, log.jsonl, train.csv, validation.csv beside it", soft_wrap=True)
+    print_written(console, run)
     name = encoder_name(summary["hand"])
     console.print(f"next: HANDKIT_WEIGHTS={run.out} lets every verb find {name}, where none is shipped", soft_wrap=True)

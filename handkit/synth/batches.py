@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from handkit.data.batch_numbers import Batch, EpochOrder, as_tensors, check_batch, load_numbered
 from handkit.data.color_jitter import ColorJitter
-from handkit.data.device_batches import load_on_device, to_device
 from handkit.data.mask_distances import mask_distances
 from handkit.data.sample import stack_samples
 from handkit.data.seqhand import FrameDecoder
 from handkit.data.sequence_batches import Finish
+from handkit.demo.ahead import ahead
 from handkit.errors import HandkitError
 from handkit.labels import HAND
 from handkit.recipe import load_recipe
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from handkit.train import Place
 
 _KEPT_BYTES: Final = 2**29  # of a finite set that is kept in memory, together
+_PAINTED: Final = 2  # batches that wait on the device
 
 
 class SyntheticBatches:
@@ -83,16 +85,20 @@ class SyntheticBatches:
 
     def batches(self, start: int, place: Place) -> Iterator[Batch]:
         """This process's rows of the batches from number `start` on; the keys of `collate` and `key`, who they are."""
-        if place.device.type != "cuda":
-            return load_numbered(self._maker, batch=self.batch, start=start, place=place, workers=self.workers)
-        if not self.kept:
+        on_cuda = place.device.type == "cuda"
+        if on_cuda and not self.kept:
             return self.painted(start, place)
-        return load_on_device(self._maker, batch=self.batch, start=start, place=place, workers=self.workers)
+        return load_numbered(
+            self._maker, batch=self.batch, start=start, place=place, workers=self.workers, pin_memory=on_cuda
+        )
 
     def painted(self, start: int, place: Place) -> Iterator[Batch]:
-        """The same batches, painted on the device while the last ones are used; pictures up to rounding and noise."""
-        painter = _Painter(place.device, self.recipe.supersample, self._finish)
-        return load_on_device(self._drawer, painter, batch=self.batch, start=start, place=place, workers=self.workers)
+        """The same batches, painted on the device by a thread; pictures up to rounding and the sensor's noise."""
+        on_cuda = place.device.type == "cuda"
+        drawn = load_numbered(
+            self._drawer, batch=self.batch, start=start, place=place, workers=self.workers, pin_memory=on_cuda
+        )
+        return _painted_ahead(drawn, _Painter(place.device, self.recipe.supersample, self._finish))
 
     def make(self, places: Sequence[int]) -> Batch:
         """What stands at some places of the endless row, made here."""
@@ -182,6 +188,27 @@ def fixed_batches(
     return [source.make(range(first, min(first + batch, sequences))) for first in own]
 
 
+def _painted_ahead(drawn: Iterator[Any], painter: _Painter) -> Iterator[Batch]:
+    """Painted batches, ready to be read; on CUDA painted on a stream of its own while the last one is used."""
+    device = painter.device
+
+    def painted() -> Iterator[Batch]:
+        stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
+        for drawings in drawn:
+            with torch.cuda.stream(stream):
+                batch = painter(drawings)
+            if stream is not None:
+                stream.synchronize()
+            yield batch
+
+    for batch in ahead(painted(), _PAINTED):
+        for value in batch.values():
+            if isinstance(value, Tensor) and value.is_cuda:
+                # Its memory must not be used anew before what reads it is done.
+                value.record_stream(torch.cuda.current_stream(device))
+        yield batch
+
+
 @dataclass(frozen=True)
 class _Painter:
     """Makes batches of what `_Drawer` drew."""
@@ -196,6 +223,9 @@ class _Painter:
         if jitter is not None:
             each = zip(images, drawn["places"], strict=True)
             images = torch.stack([jitter(one, self.finish.seed, place) for one, place in each])
-        batch = to_device(drawn["samples"], self.device)
+        batch = {
+            name: value.to(self.device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in drawn["samples"].items()
+        }
         batch |= {"image": images, "mask": (labels == HAND).to(torch.uint8)}
         return {**batch, "mask_distance": mask_distances(batch["mask"])} if self.finish.mask_distance else batch

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from handkit.errors import HandkitError
 
@@ -16,4 +17,11 @@ def numbered(places: Sequence[int]) -> dict[str, Any]:
         raise HandkitError(f"nothing is at {places[-1]}", "stop before")
     at = np.array(places)
     large = np.full((len(at), 300, 301), at[:, None, None], np.float32)
-    return {"at": at, "large": large, "key": [str(place) for place in places], "deep": {"flag": at % 2 == 0}}
+    turned = np.asfortranarray(at[:, None] + np.arange(3) / 10)
+    kinds = {
+        "flag": at % 2 == 0,
+        "none": np.zeros((len(at), 0)),
+        "turned": turned,
+        "tensor": torch.from_numpy(large)[0],
+    }
+    return {"at": at, "large": large, "key": [str(place) for place in places], "kinds": kinds}

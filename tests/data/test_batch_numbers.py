@@ -21,7 +21,7 @@ def test_batches_follow_their_numbers_from_any_start() -> None:
     first = two_rows(0)
     assert [batch["at"].tolist() for batch in first] == [list(range(4 * n, 4 * n + 4)) for n in range(5)]
     assert two_rows(3)[0]["at"].tolist() == [12, 13, 14, 15]
-    assert isinstance(first[0]["deep"]["flag"], torch.Tensor)
+    assert isinstance(first[0]["kinds"]["flag"], torch.Tensor)
 
 
 def test_processes_share_the_rows() -> None:
@@ -38,10 +38,13 @@ def test_workers_change_nothing_and_their_errors_arrive() -> None:
     for batch, known in zip(itertools.islice(loaded, 5), two_rows(2), strict=True):
         assert batch.keys() == known.keys()
         assert batch["key"] == known["key"]
-        for found, right in ((batch["at"], known["at"]), (batch["large"], known["large"])):
+        pairs = [(batch[name], known[name]) for name in ("at", "large")]
+        pairs += [(batch["kinds"][name], right) for name, right in known["kinds"].items()]
+        for found, right in pairs:
             assert torch.equal(found, right)
             assert found.dtype == right.dtype
-        assert torch.equal(batch["deep"]["flag"], known["deep"]["flag"])
+        memory = {found.untyped_storage().data_ptr() for found, _ in pairs if found.numel()}
+        assert len(memory) == 1  # one piece, which can be pinned and freed as a whole
         batch["large"] += 1  # belongs to the reader
     with pytest.raises(HandkitError, match="nothing is at 4") as raised:
         list(itertools.islice(loaded, 10))

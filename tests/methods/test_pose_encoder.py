@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from handkit.errors import HandkitError
 from handkit.hand import ManoLayer, load_hand
 from handkit.hand.limits import angles_to_pose, joint_frames
 from handkit.methods.pose_encoder import PoseEncoderMethod, PoseEncoderRecipe
-from handkit.pretrain import pretrain_pose_encoder
 from handkit.recipe import load_recipe
+from handkit.runs.pose_encoder import pretrain_pose_encoder
 from handkit.synth.poses import canonicalize
+from handkit.train import Place
 
 HAND = load_hand("open")
 SMALL = ["network.width=96", "data.batch=128", "data.held_out=300", "train.warmup_steps=10"]
@@ -23,7 +25,7 @@ def method() -> PoseEncoderMethod:
 
 
 def test_joints_are_the_layers(method: PoseEncoderMethod) -> None:
-    batch = next(method.batches(3))
+    batch = next(method.batches(3, Place()))
     pose = angles_to_pose(batch["angles"], joint_frames(HAND))
     joints = ManoLayer(HAND)(hand_pose=pose, betas=batch["betas"]).joints
     torch.testing.assert_close(batch["joints"], joints, rtol=0, atol=2e-6)
@@ -34,9 +36,9 @@ def test_joints_are_the_layers(method: PoseEncoderMethod) -> None:
 
 
 def test_batches_follow_from_their_number(method: PoseEncoderMethod) -> None:
-    stream = method.batches(0)
+    stream = method.batches(0, Place())
     first, second = next(stream), next(stream)
-    again = next(method.batches(1))
+    again = next(method.batches(1, Place()))
     for key, value in second.items():
         torch.testing.assert_close(again[key], value, rtol=0, atol=0)
         assert not torch.equal(first[key], value)
@@ -54,8 +56,21 @@ def test_shares_of_a_batch(method: PoseEncoderMethod) -> None:
     assert 0.001 < (noisy["seen"] - clean).norm(dim=-1).mean() < 0.01
 
 
+def test_processes_share_batches_and_the_validation(method: PoseEncoderMethod) -> None:
+    places = [Place(rank, 3) for rank in range(3)]
+    with pytest.raises(HandkitError, match="128 cannot be shared out over 3"):
+        next(method.batches(2, places[0]))
+    for key, value in next(method.batches(2, Place())).items():
+        halves = [next(method.batches(2, Place(rank, 2)))[key] for rank in range(2)]
+        torch.testing.assert_close(torch.cat(halves), value, rtol=0, atol=0)
+    (whole,) = method.validation_batches(Place())
+    parts = [next(method.validation_batches(place))["seen"] for place in places]
+    assert sum(map(len, parts)) == len(whole["seen"]) == 300
+    assert torch.equal(parts[1][4], whole["seen"][13])
+
+
 def test_losses_against_slow_twins(method: PoseEncoderMethod) -> None:
-    batch = next(method.batches(0))
+    batch = next(method.batches(0, Place()))
     with torch.no_grad():
         losses, found = method.step(batch)
     joints = method.pose(found.angles, batch["betas"])

@@ -1,9 +1,6 @@
 """The loop: learns, goes on where it was stopped, keeps what it wrote, and says what is wrong."""
 
 import csv
-import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,80 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from handkit.checkpoint import read_checkpoint
+from handkit.checkpoint import load_resume, read_checkpoint
 from handkit.errors import HandkitError
-from handkit.recipe import build_recipe
-from handkit.train import TrainRecipe, TrainResult, learning_rate, seed_all, train
-
-
-class Line:
-    """Fits y = A x from noisy samples; dropout and noise draw from the global generators, as a network's may."""
-
-    name = "line"
-    selection = "error_mm"
-
-    def __init__(self, *, bad_step: int | None = None, interrupt_at: int | None = None) -> None:
-        torch.manual_seed(0)
-        self.network: nn.Module = nn.Sequential(nn.Linear(3, 16), nn.Dropout(0.1), nn.Linear(16, 2))
-        self.truth = torch.tensor([[1.0, -2], [0.5, 0], [0, 1]])
-        self.bad_step, self.interrupt_at = bad_step, interrupt_at
-        self.started = -1
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        first, _, last = self.network
-        return [{"params": list(first.parameters()), "lr": 0.01}, {"params": list(last.parameters())}]
-
-    def batches(self, start: int) -> Iterator[dict[str, Any]]:
-        self.started = start
-        return self._batches(start)
-
-    def _batches(self, start: int) -> Iterator[dict[str, Any]]:
-        for number in range(start, 10**9):
-            x = torch.from_numpy(np.random.default_rng((0, number)).standard_normal((8, 3)).astype(np.float32))
-            yield {"x": x, "number": torch.tensor(number), "key": [f"{number}_{row}" for row in range(8)]}
-
-    def step(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
-        found = self.network(batch["x"])
-        noise = float(np.random.random()) * 1e-3  # noqa: NPY002 - what a library may do
-        gap = found - batch["x"] @ self.truth + noise
-        losses = {"square": gap.square().mean(), "size": 1e-3 * found.abs().mean()}
-        number = int(batch["number"])
-        if number == self.bad_step:
-            losses["size"] = losses["size"] * torch.inf
-        if number == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        return losses, found
-
-    def validation_batches(self) -> Iterator[dict[str, Any]]:
-        for number in range(3):
-            x = torch.from_numpy(np.random.default_rng((1, number)).standard_normal((number + 1, 3)).astype(np.float32))
-            yield {"x": x}
-
-    def validate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        error = (self.network(batch["x"]) - batch["x"] @ self.truth).norm(dim=-1)
-        undefined = torch.where(torch.arange(len(error)) == 0, torch.nan, error)
-        return {"error_mm": error, "undefined_mm": undefined}
-
-    def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"name": "line"}, {"hand": "none"}
-
-
-def run(out: Path, method: Line | None = None, *, force: bool = False, **changes: object) -> tuple[TrainResult, Line]:
-    values = {"steps": 40, "lr": 0.02, "clip_norm": 1.0, "log_every": 1, "validate_every": 10, "save_every": 10}
-    recipe = build_recipe(TrainRecipe, {**values, **changes}, source="test")
-    method = method or Line()
-    seed_all(recipe.seed)
-    resolved = {"train": recipe.model_dump(mode="json")}
-    return train(method, recipe, out=out, resolved=resolved, device="cpu", force=force), method
-
-
-def losses(out: Path) -> list[float]:
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    train_rows = [row for row in rows if row["kind"] == "train"]
-    assert [row["step"] for row in train_rows] == list(range(1, len(train_rows) + 1))
-    return [row["loss"] for row in train_rows]
+from handkit.train import Place, TrainRecipe, train
+from tests.train.line import Line, losses, run
 
 
 def test_learns_and_logs(tmp_path: Path) -> None:
@@ -111,7 +40,7 @@ def test_metrics_are_means_over_samples_that_have_them(tmp_path: Path) -> None:
     result, method = run(tmp_path, steps=10)
     method.network.eval()
     with torch.no_grad():
-        values = [method.validate(batch) for batch in method.validation_batches()]
+        values = [method.validate(batch) for batch in method.validation_batches(Place())]
     for name in ("error_mm", "undefined_mm"):
         joined = torch.cat([value[name] for value in values]).double()
         assert result.metrics[name] == pytest.approx(float(joined.nanmean()))
@@ -172,7 +101,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_a_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
     run(tmp_path, steps=10)
     weights = (tmp_path / "line.safetensors").read_bytes()
-    with pytest.raises(HandkitError, match="another recipe"):
+    with pytest.raises(HandkitError, match=r"another recipe: train\.lr is 0\.02 there, 0\.5 here"):
         run(tmp_path, steps=10, lr=0.5)
     assert (tmp_path / "line.safetensors").read_bytes() == weights
     result, _ = run(tmp_path, steps=10, lr=0.5, force=True)
@@ -202,12 +131,38 @@ def test_no_cuda_is_told(tmp_path: Path) -> None:
         train(Line(), recipe, out=tmp_path, resolved={}, device="cuda")
 
 
-def test_schedule() -> None:
-    recipe = TrainRecipe(steps=110, warmup_steps=10, final_lr=0.1)
-    rates = [learning_rate(step, recipe) for step in range(110)]
-    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
-    assert rates[10] == 1.0
-    assert rates[60] == pytest.approx(0.55)
-    assert rates[-1] == pytest.approx(0.1, abs=1e-3)
-    assert np.all(np.diff(rates[10:]) < 0)
-    assert learning_rate(50, TrainRecipe(steps=100, schedule="constant")) == 1.0
+def test_a_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, kept = Line(), Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        if method.steps_made > 25:
+            raise OSError(28, "No space left on device")
+        return kept(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(HandkitError, match="the disk is full"):
+        run(tmp_path / "parts", method)
+    monkeypatch.undo()
+    assert load_resume(tmp_path / "parts" / "resume.pt")["step"] == 20
+    run(tmp_path / "whole")
+    run(tmp_path / "parts")
+    np.testing.assert_allclose(losses(tmp_path / "parts"), losses(tmp_path / "whole"), rtol=0, atol=1e-9)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    class Steep(Line):
+        def step(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], Tensor]:
+            found = super().step(batch)[1]
+            return {"root": (found - found.detach()).square().sum().sqrt()}, found
+
+    with pytest.raises(HandkitError, match="the gradient of step 1 is not finite"):
+        run(tmp_path, Steep(), clip_norm=None)
+
+
+def test_a_validation_of_nothing_is_told(tmp_path: Path) -> None:
+    class Empty(Line):
+        def validation_batches(self, place: Place) -> Iterator[dict[str, Any]]:
+            yield from ()
+
+    with pytest.raises(HandkitError, match="the validation has no sample with error_mm"):
+        run(tmp_path, Empty())

@@ -1,0 +1,82 @@
+"""torchvision's networks without their pooling and classifier, under torchvision's own parameter names."""
+
+import logging
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import regnet_x_400mf, resnet50, resnet101
+
+from handkit.checkpoint import load_state
+from handkit.errors import HandkitError
+
+logger = logging.getLogger("handkit")
+
+WeightsPath = str | PathLike[str]
+
+_AFTER_THE_MAP: Final = ("avgpool", "fc", "classifier")
+
+
+class BackboneKind(NamedTuple):
+    """How torchvision builds it, and the channels of its last map, which is 32 times smaller than the image."""
+
+    build: Callable[..., nn.Module]
+    channels: int
+
+
+BACKBONES: Final = {
+    "resnet50": BackboneKind(resnet50, 2048),
+    "resnet101": BackboneKind(resnet101, 2048),
+    "regnet_x_400mf": BackboneKind(regnet_x_400mf, 400),
+}
+
+
+def build_backbone(name: str, weights: WeightsPath | None = None) -> nn.Sequential:
+    """Images [N,3,H,W] to a map [N,C,ceil(H/32),ceil(W/32)]; random, as torchvision's, where no weights are given.
+
+    `weights` is torchvision's ImageNet state dict, .pth or .safetensors; its classifier is dropped. Raises
+    HandkitError where it cannot be read or is of another network, naming the first difference.
+    """
+    if name not in BACKBONES:
+        raise HandkitError(f"there is no backbone {name!r}", f"use one of {', '.join(BACKBONES)}")
+    whole = BACKBONES[name].build(weights=None)
+    kept = OrderedDict((part, child) for part, child in whole.named_children() if part not in _AFTER_THE_MAP)
+    backbone = nn.Sequential(kept).to(memory_format=torch.channels_last)
+    if weights is not None:
+        _load_weights(backbone, name, weights)
+    return backbone
+
+
+def _load_weights(backbone: nn.Module, name: str, path: WeightsPath) -> None:
+    own = backbone.state_dict()
+    stored = {key: value for key, value in _read(path).items() if key.split(".")[0] not in _AFTER_THE_MAP}
+    # Older files were written before normalisation layers counted their batches.
+    counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    try:
+        load_state(backbone, {**counts, **stored}, path)
+    except HandkitError as error:
+        raise HandkitError(error.what, f"give torchvision's ImageNet weights of {name}") from error
+    logger.info("the backbone %s starts from %s", name, path)
+
+
+def _read(path: WeightsPath) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise HandkitError(f"{path} is no file", "give a .pth or .safetensors file of torchvision's ImageNet weights")
+    try:
+        if Path(path).suffix == ".safetensors":
+            return load_file(path)
+        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise HandkitError(
+            f"{path} cannot be read ({str(error).splitlines()[0]})", "give a state dict as torchvision stores it"
+        ) from error
+    if not isinstance(stored, dict) or not all(isinstance(value, Tensor) for value in stored.values()):
+        raise HandkitError(f"{path} holds no state dict", "give a state dict as torchvision stores it")
+    return stored

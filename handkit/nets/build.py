@@ -1,0 +1,92 @@
+"""Networks by name: the published ones, a compact one, and the variants that they are compared with."""
+
+import difflib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from typing import Any, Final, NamedTuple
+
+from handkit.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from handkit.errors import HandkitError
+from handkit.nets.backbones import WeightsPath
+from handkit.nets.inflated import InflatedNetwork
+from handkit.nets.motion_filter import MotionFilterNetwork
+from handkit.nets.seqhand import SeqHandLstm, SeqHandNetwork
+from handkit.nets.seqhand_frame import FrameNetwork
+from handkit.nets.sequence import SequenceNetwork
+
+logger = logging.getLogger("handkit")
+
+
+class NetworkKind(NamedTuple):
+    """The class of a network, and the arguments it is built with unless told otherwise."""
+
+    build: Callable[..., SequenceNetwork]
+    arguments: Mapping[str, Any]
+
+
+_SMALL: Final = {"backbone": "regnet_x_400mf", "latent": 320, "hidden": 128}
+
+NETWORKS: Final = {
+    "seqhand": NetworkKind(SeqHandNetwork, {"backbone": "resnet50", "latent": 1536, "hidden": 256, "remembers": True}),
+    "seqhand-resnet50": NetworkKind(FrameNetwork, {"backbone": "resnet50"}),
+    "seqhand-resnet101": NetworkKind(FrameNetwork, {"backbone": "resnet101"}),
+    "seqhand-lstm": NetworkKind(SeqHandLstm, {"backbone": "resnet50", "hidden": 1024}),
+    "seqhand-i3d": NetworkKind(InflatedNetwork, {}),
+    "seqhand-mfnet": NetworkKind(MotionFilterNetwork, {}),
+    "seqhand-small": NetworkKind(SeqHandNetwork, {**_SMALL, "remembers": True}),
+    "seqhand-small-frame": NetworkKind(SeqHandNetwork, {**_SMALL, "remembers": False}),
+}
+
+
+def build_network(name: str, *, backbone_weights: WeightsPath | None = None, **arguments: Any) -> SequenceNetwork:
+    """An untrained network; `arguments` are those that `NETWORKS` lists for it.
+
+    `backbone_weights` is torchvision's ImageNet state dict, .pth or .safetensors; without it the backbone is random,
+    which is logged. Raises HandkitError for an unknown name or argument, or a file of another network.
+    """
+    network = _construct(name, arguments, backbone_weights)
+    if backbone_weights is None:
+        logger.info("the backbone of %s starts random: no ImageNet weights were given", name)
+    return network
+
+
+def load_network(path: str | PathLike[str]) -> tuple[SequenceNetwork, CheckpointInfo]:
+    """A checkpoint's network in evaluation mode, on the CPU in float32, and what the checkpoint says of itself.
+
+    Raises HandkitError where the file is damaged or holds another kind of network.
+    """
+    info, state = read_checkpoint(path)
+    arguments = dict(info.network)
+    name = arguments.pop("name", None)
+    if name == "pose-encoder":
+        raise HandkitError(
+            f"{path} is a pose encoder, which sees joints and no images",
+            "give a checkpoint of `handkit pretrain seqhand`",
+        )
+    try:
+        network = _construct(name, arguments, None)
+    except HandkitError as error:
+        raise HandkitError(f"{path}: {error.what}", error.fix) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise HandkitError(
+            f"{path}: its network cannot be rebuilt ({error})", "it is damaged: fetch or train it again"
+        ) from error
+    load_state(network, state, path)
+    return network.eval(), info
+
+
+def _construct(name: Any, arguments: Mapping[str, Any], backbone_weights: WeightsPath | None) -> SequenceNetwork:
+    if name not in NETWORKS:
+        raise HandkitError(f"there is no network {name!r}", _nearest(name, NETWORKS))
+    kind = NETWORKS[name]
+    for argument in arguments:
+        if argument not in kind.arguments:
+            raise HandkitError(f"{name} has no argument {argument!r}", _nearest(argument, kind.arguments))
+    return kind.build(name, **{**kind.arguments, **arguments}, backbone_weights=backbone_weights)
+
+
+def _nearest(name: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    listed = ", ".join(known) or "none"
+    return f"did you mean {close[0]}? There are {listed}" if close else f"there are {listed}"
