@@ -100,7 +100,7 @@ def finetune_seqhand(
         held_out=HeldOutStills(held_out, count=settings.data.validation_stills, batch=settings.data.batch),
         learned_from={
             "size": size,
-            "finetuned_on": [f"{source.dataset}:{source.split}" for source in settings.data.sources],
+            "finetuned_on": [f"{source.dataset}={Path(source.root).name}" for source in settings.data.sources],
             "memory_frozen": settings.freeze_memory,
             "before": before.data,
         },
