@@ -13,7 +13,10 @@ def prepare_network(network: nn.Module, recipe: TrainRecipe, fabric: Fabric) -> 
     """The network with the recipe's memory format and, over several CUDA devices, normalisation."""
     if recipe.sync_norm and fabric.world_size > 1 and fabric.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return network.to(memory_format=torch.channels_last) if recipe.channels_last else network
+    for parameter in network.parameters() if recipe.channels_last else ():
+        if parameter.ndim == 4:  # Module.to would refuse a network that has 3D convolutions too
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def freeze_others(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -1,4 +1,4 @@
-"""`handkit pretrain seqhand` and `handkit finetune seqhand` from the command line, on networks that know nothing yet."""
+"""`handkit pretrain seqhand` and `handkit finetune seqhand` from the command line, on networks that know nothing."""
 
 import json
 import re
