@@ -11,7 +11,7 @@ import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, Rotation
 from handkit.cli.terminal import log_to_stderr, say, told_errors
-from handkit.demo.options import EXPORT_FORMATS, DemoOptions
+from handkit.demo.options import EXPORT_FORMATS, METHODS, DemoOptions
 
 DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh, camera and pictures of them.
 
@@ -24,6 +24,7 @@ Without any, a short built-in clip is made, run, and compared with its known tru
     handkit demo video.mp4 photos/ --out hands
     handkit demo video.mp4 --start 2 --end 10 --view side --export glb
     handkit demo photo.jpg --focal 1200 --json
+    handkit demo video.mp4 --method seqhand --checkpoint runs/seqhand --refine-keypoints
 """
 
 _INPUT = "Which hands"
@@ -36,6 +37,10 @@ class Hands(str, Enum):
     LEFT = "left"
     RIGHT = "right"
     BOTH = "both"
+
+
+class Method(str, Enum):
+    FIT, SEQHAND = METHODS
 
 
 class View(str, Enum):
@@ -80,6 +85,7 @@ def _positive(value: float | None) -> float | None:
 
 
 def demo(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False, help="What to read; see above.")
     ] = None,
@@ -151,10 +157,23 @@ def demo(
             help="JSON with K, for all images or by image name; or a folder of <image>.json.",
         ),
     ] = None,
+    method: Annotated[
+        Method, typer.Option(rich_help_panel=_FIT, help="seqhand: a trained network, over time; else the fit.")
+    ] = Method.FIT,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR", rich_help_panel=_FIT, help="Of --method seqhand, else the shipped seqhand-small."
+        ),
+    ] = None,
+    refine_keypoints: Annotated[
+        bool,
+        typer.Option("--refine-keypoints", rich_help_panel=_FIT, help="The fit to 2D keypoints follows, from there."),
+    ] = False,
     smooth: Annotated[
         float,
         typer.Option(
-            min=0, metavar="STRENGTH", rich_help_panel=_FIT, help="Smoothing over time; 0 fits every frame alone."
+            min=0, metavar="STRENGTH", rich_help_panel=_FIT, help="Of the fit over time; 0 fits every frame alone."
         ),
     ] = 1.0,
     hand_model: Annotated[
@@ -184,7 +203,7 @@ def demo(
         bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
     ] = False,
     device: Annotated[
-        Device, typer.Option(rich_help_panel=RUN, help="Detection and fit run on the CPU either way.")
+        Device, typer.Option(rich_help_panel=RUN, help="Of the network; detection and fit run on the CPU.")
     ] = Device.AUTO,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=RUN, help="Of the built-in clip.")] = 0,
     as_json: AsJson = False,
@@ -199,6 +218,11 @@ def demo(
         raise typer.BadParameter(f"{' and '.join(cameras)} exclude each other")
     if bbox is not None and keypoints is not None:
         raise typer.BadParameter("--bbox and --keypoints exclude each other")
+    if method is Method.FIT and (checkpoint is not None or refine_keypoints):
+        given = "--checkpoint" if checkpoint is not None else "--refine-keypoints"
+        raise typer.BadParameter(f"{given} is of --method seqhand")
+    if method is Method.SEQHAND and not refine_keypoints and _is_given(context, "smooth"):
+        raise typer.BadParameter("--smooth is of the fit: with --method seqhand give --refine-keypoints too")
     options = DemoOptions(
         max_hands=max_hands,
         hands=hands.value,
@@ -215,6 +239,9 @@ def demo(
         camera=camera,
         smooth=smooth,
         hand_model=hand_model,
+        method=method.value,
+        checkpoint=checkpoint,
+        refine_keypoints=refine_keypoints,
         overlay=overlay,
         side_view=view is View.SIDE,
         export=_formats(export) if export else (),
@@ -223,6 +250,12 @@ def demo(
         seed=seed,
     )
     _run_demo(inputs or [], out, options, as_json=as_json, quiet=quiet, force=force, debug=debug)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the user, not the default, says it."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _run_demo(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug
+from handkit.cli.options import RUN, AsJson, Debug, Device
 from handkit.cli.terminal import log_to_stderr, told_errors
 from handkit.errors import HandkitError
 from handkit.evaluate.options import AXES, SUBMISSIONS, UNITS_M, EvaluateOptions, ReadOptions
@@ -18,7 +18,8 @@ EVALUATE_HELP = """Score predicted hands against the truth as the official evalu
 an .npz (joints, vertices, joints_2d, ids, ...) or an .npy; --gt the folder of evaluation_xyz.json and
 evaluation_verts.json, the official ref/ and res/ layout too, or one of the other forms. hands.npz is matched by image
 name, the surest of several hands; what has no names by its place. --method runs over --dataset first: fit is MediaPipe
-and the fit of the hand, keypoints the fit of the data set's own 2D keypoints.
+and the fit of the hand, keypoints the fit of the data set's own 2D keypoints, seqhand the network of each --checkpoint,
+frames of a sequence in order.
 
 Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html in --out.
 
@@ -31,13 +32,14 @@ Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html
     handkit evaluate --protocol ho3d --pred hands.npz --submission ho3d --out submission
     handkit evaluate --protocol stb --dataset stb --data STB --method fit --out scores
     handkit evaluate --protocol custom --dataset images --data photos --gt truth.npz --method fit --out scores
+    handkit evaluate --protocol seqhand --dataset seqhand --data val --method seqhand --checkpoint runs/seqhand
     handkit evaluate --list-protocols
 """
 
 _PROTOCOLS = ("freihand", "ho3d", "stb", "rhd", "egodexter", "dexter-object", "seqhand", "custom")
 _ALIGNMENTS = ("none", "root", "scale-translation", "centroid-scale", "procrustes", "procrustes-rotation")
 _ROOT_JOINTS = ("wrist-from-ring", "wrist-from-four", "wrist-from-middle", "palm", "palm-vertices", "as-is")
-_METHODS = ("fit", "keypoints")
+_METHODS = ("fit", "keypoints", "seqhand")
 _READ = "How files are read"
 _DEFINITION = "Definition"
 _OUTPUT = "Output"
@@ -91,6 +93,14 @@ def evaluate(
             metavar="NAME",
             rich_help_panel=_READ,
             help=f"Predict over --dataset first, into --out: {', '.join(_METHODS)}.",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE|DIR",
+            rich_help_panel=_READ,
+            help="Of --method seqhand, else the shipped seqhand-small; several are compared.",
         ),
     ] = None,
     hand_model: Annotated[
@@ -154,6 +164,9 @@ def evaluate(
         ),
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", rich_help_panel=_OUTPUT, help="Write table.tex too.")] = False,
+    device: Annotated[
+        Device, typer.Option(rich_help_panel=RUN, help="Of networks; detection and fit run on the CPU.")
+    ] = Device.AUTO,
     as_json: AsJson = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", rich_help_panel=RUN, help="No log; errors and the result stay.")
@@ -167,6 +180,9 @@ def evaluate(
     methods = () if not method else _names("--method", ",".join(method), _METHODS)
     if protocol is None or not (pred or methods):
         raise typer.BadParameter("give --protocol and --pred or --method; --list-protocols shows what there is")
+    if checkpoint and "seqhand" not in methods:
+        raise typer.BadParameter("--checkpoint is of --method seqhand")
+    checkpoints = _methods("--checkpoint", checkpoint or [])
     if dataset is None and (data is not None or data_option or methods):
         raise typer.BadParameter("--data, --data-option and --method are of a data set: name it by --dataset")
     if gt is None and data is None and (submission is None or dataset is not None):
@@ -199,12 +215,15 @@ def evaluate(
         data=data,
         data_options=tuple(_key_and_value("--data-option", text) for text in data_option or ()),
         methods=methods,
+        checkpoints=tuple(checkpoints.items()),
+        device=device.value,
         hand_model=hand_model,
         images=images,
     )
-    predictions = _methods(pred or [])
-    for name in set(predictions) & set(methods):
-        raise typer.BadParameter(f"--pred and --method are both called {name!r}; name files by NAME=FILE")
+    predictions = _methods("--pred", pred or [])
+    run = [name for name in methods if name != "seqhand" or not checkpoints] + list(checkpoints)
+    for name in {name for name in run if name in predictions or run.count(name) > 1}:
+        raise typer.BadParameter(f"two methods are called {name!r}; name files by NAME=FILE")
     _run(predictions, gt, out, options, as_json=as_json, quiet=quiet, debug=debug, force=force)
 
 
@@ -221,7 +240,7 @@ def _run(
 ) -> None:
     log_to_stderr(quiet=quiet, debug=debug)
     with told_errors("file was read", as_json=as_json, debug=debug):
-        for path in (*predictions.values(), gt, options.data):
+        for path in (*predictions.values(), *dict(options.checkpoints).values(), gt, options.data):
             if path is not None and not path.exists():
                 raise HandkitError(f"{path} does not exist", "check the path")
         from handkit.evaluate.run import run_evaluate
@@ -253,7 +272,7 @@ def _list_protocols(*, as_json: bool) -> None:
         print_protocols()
 
 
-def _methods(texts: list[str]) -> dict[str, Path]:
+def _methods(option: str, texts: list[str]) -> dict[str, Path]:
     """`name=file`, or a file that its own name stands for."""
     methods: dict[str, Path] = {}
     for text in texts:
@@ -261,9 +280,9 @@ def _methods(texts: list[str]) -> dict[str, Path]:
         if not equals or Path(text).exists():
             name, path = Path(text).stem, text
         if not name or not path:
-            raise typer.BadParameter(f"--pred {text!r} is not FILE or NAME=FILE")
+            raise typer.BadParameter(f"{option} {text!r} is not FILE or NAME=FILE")
         if name in methods:
-            raise typer.BadParameter(f"--pred: two methods are called {name!r}; name them by NAME=FILE")
+            raise typer.BadParameter(f"{option}: two methods are called {name!r}; name them by NAME=FILE")
         methods[name] = Path(path)
     return methods
 

@@ -8,7 +8,7 @@ shifted, their origin is the hand's own.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +70,8 @@ class SeqHandDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard, first = map(int, self._starts[index])
-        return stack_samples([self.read_frame(shard, first + frame) for frame in range(self._length)])
+        where = str(self._shards.paths[shard])
+        return self._decoder.read([self._shards.read(shard, first + frame) for frame in range(self._length)], where)
 
     def read_frame(self, shard: int, row: int) -> HandSample:
         """One frame, by the number of its shard and its place in it."""
@@ -109,7 +110,7 @@ class SeqHandStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         order = None if self._shuffle is None else (self._seed, self.epoch)
         found = stream_samples(self.shards, PARTS, self._cut, order=order, buffer=self._shuffle or 1)
         for shard, window in found:
-            yield stack_samples([self._decoder(key, parts, shard) for key, parts in window])
+            yield self._decoder.read(window, shard)
 
     def _cut(self, samples: Iterable[tuple[str, dict[str, bytes]]], shard: str) -> Iterator[Any]:
         for _, members in group_frames(samples, shard):
@@ -129,15 +130,17 @@ class FrameDecoder:
 
     def __call__(self, key: str, parts: Mapping[str, bytes], shard: str) -> HandSample:
         """The sample of the stored frame `key`; errors name `shard` and the part."""
-        image_part = next(name for name in parts if name.startswith("image."))
         sequence, frame = split_key(key, shard)
-        return self.build(
-            decode_image(parts[image_part], f"{shard}: {key}.{image_part}"),
-            decode_labels(parts["mask.png"], f"{shard}: {key}.mask.png"),
-            decode_arrays(parts["hand.npz"], f"{shard}: {key}.hand.npz", ARRAYS),
-            sequence=sequence,
-            frame=frame,
-        )
+        return self.build(*_decode(key, parts, shard), sequence=sequence, frame=frame)
+
+    def read(self, frames: Sequence[tuple[str, Mapping[str, bytes]]], shard: str) -> dict[str, Any]:
+        """The stacked sample of consecutive stored frames (key, parts) of a sequence."""
+        images, labels, rows = zip(*(_decode(key, parts, shard) for key, parts in frames), strict=True)
+        sequence, first = split_key(frames[0][0], shard)
+        if any(_layout(row) != _layout(rows[0]) for row in rows) or len({image.shape for image in images}) > 1:
+            return stack_samples([self(key, parts, shard) for key, parts in frames])
+        arrays = {name: np.stack([row[name] for row in rows]) for name in ARRAYS}
+        return self.build_frames(np.stack(images), np.stack(labels), arrays, sequence=sequence, first=first)
 
     def build(
         self,
@@ -163,22 +166,65 @@ class FrameDecoder:
             **self.pose_keys(arrays["theta"], is_right),
         )
 
+    def build_frames(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        arrays: Mapping[str, NDArray[Any]],
+        *,
+        sequence: str,
+        first: int = 0,
+    ) -> dict[str, Any]:
+        """What `stack_samples` makes of `build` for each of T frames of one hand, `first` on; all have a leading T."""
+        row = {name: values[0] for name, values in arrays.items()}
+        sample: Mapping[str, Any] = self.build(images[0], labels[0], row, sequence=sequence, frame=first)
+        frames = len(images)
+        stacked: dict[str, Any] = {
+            key: [value] * frames if isinstance(value, str) else np.repeat(value[None], frames, 0)
+            for key, value in sample.items()
+        }
+        known = {**weak_camera_keys(arrays), **self.pose_keys(arrays["theta"], bool(row["is_right"]))}
+        stacked |= {key: np.asarray(value, stacked[key].dtype) for key, value in known.items()}
+        stacked["image"], stacked["mask"] = images, (labels == HAND).astype(np.uint8)
+        stacked["frame"] = np.arange(first, first + frames)
+        stacked["name"] = [f"{sequence}_{frame:03d}" for frame in stacked["frame"]]
+        return stacked
+
     def pose_keys(self, theta: NDArray[np.float32], is_right: bool) -> dict[str, Any]:
-        """hand_pose, and pca where theta is coefficients, of theta as it is stored."""
-        if theta.shape == (45,):
+        """hand_pose, and pca where theta is coefficients, of theta as it is stored, of a frame or of several."""
+        size = theta.shape[-1]
+        if size == 45:
             return {"hand_pose": theta}
         if is_right not in self._hands:
             self._hands[is_right] = load_hand(self._name, "right" if is_right else "left")
         hand = self._hands[is_right]
-        pose = hand.hands_mean + theta.astype(np.float64) @ hand.hands_components[: len(theta)]
-        return {"hand_pose": pose, "pca": theta} if theta.shape == (10,) else {"hand_pose": pose}
+        pose = hand.hands_mean + theta.astype(np.float64) @ hand.hands_components[:size]
+        return {"hand_pose": pose, "pca": theta} if size == 10 else {"hand_pose": pose}
+
+
+def _decode(
+    key: str, parts: Mapping[str, bytes], shard: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, NDArray[Any]]]:
+    """Picture, mask labels and arrays of a stored frame."""
+    image_part = next(name for name in parts if name.startswith("image."))
+    return (
+        decode_image(parts[image_part], f"{shard}: {key}.{image_part}"),
+        decode_labels(parts["mask.png"], f"{shard}: {key}.mask.png"),
+        decode_arrays(parts["hand.npz"], f"{shard}: {key}.hand.npz", ARRAYS),
+    )
+
+
+def _layout(arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
+    """What frames have in common that are built together: shapes, and the hand's side."""
+    return [bool(arrays["is_right"]), *(arrays[name].shape for name in ARRAYS)]
 
 
 def weak_camera_keys(stored: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """The schema's keys of a frame's stored arrays, but for the pose."""
+    """The schema's keys of the stored arrays of a frame, or of several, but for the pose."""
     joints, scale, shift = stored["joints_3d"], stored["s"], stored["t"]
     R = axis_angle_to_matrix(torch.from_numpy(stored["r"].astype(np.float64))).numpy()
-    outline = scale * stored["vertices"][:, :2] + shift
+    outline = scale[..., None, None] * stored["vertices"][..., :2] + shift[..., None, :]
+    wrist = joints[..., 0, :]
     return {
         "weak_scale": scale,
         "weak_transl": shift,
@@ -186,11 +232,11 @@ def weak_camera_keys(stored: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         "joints_3d": joints,
         "vertices": stored["vertices"],
         "vertices_2d": outline,
-        "bbox": np.concatenate([outline.min(0), outline.max(0)]),
+        "bbox": np.concatenate([outline.min(-2), outline.max(-2)], -1),
         "global_orient": stored["r"],
         "betas": stored["beta"],
         # r turns about the hand's origin, the layer about the wrist: x = R (x0 - J0) + J0 + transl
-        "transl": joints[0] - R.T @ joints[0],
+        "transl": wrist - (np.swapaxes(R, -1, -2) @ wrist[..., None])[..., 0],
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from handkit.demo.ahead import ahead
+from handkit.ahead import ahead
 from handkit.demo.hands import HandPair
 from handkit.export.predictions import Predictions
 from handkit.images import RgbImage

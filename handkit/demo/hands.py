@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from handkit.detect.detection import HandDetection
 from handkit.export.predictions import Predictions, concatenate
-from handkit.fit import HandParameters, fit_images, fit_track, track_ready
+from handkit.fit import FitStart, HandParameters, fit_images, fit_track, track_ready
 from handkit.hand import HandModel, ManoLayer, load_hand
 
 _LAYER_ROWS = 256
@@ -70,30 +70,45 @@ def is_fittable(detection: HandDetection) -> bool:
     return bool(track_ready(detection.keypoint_scores[None])[0])
 
 
-def fit_stills(sightings: Sequence[Sighting], hands: HandPair, source: str) -> Predictions:
-    """Every hand alone, with its own shape; rows keep the order of the sightings."""
+def fit_stills(
+    sightings: Sequence[Sighting], hands: HandPair, source: str, start: Predictions | None = None
+) -> Predictions:
+    """Every hand alone, with its own shape, in the order of the sightings; `start` as in `fit_over_time`."""
     order: list[int] = []
     parts = []
     for is_right in (True, False):
         side = [i for i, sighting in enumerate(sightings) if sighting.detection.is_right == is_right]
         if side:
             chosen = [sightings[i] for i in side]
-            fitted = fit_images(**_evidence(chosen), is_right=is_right, hand=hands.model(is_right), source=source)
+            fitted = fit_images(
+                **_evidence(chosen, with_landmarks=start is None),
+                is_right=is_right,
+                hand=hands.model(is_right),
+                source=source,
+                start=None if start is None else _start_of(start.rows(np.array(side))),
+            )
             parts.append(rows_from_fit(chosen, fitted))
             order += side
     return join_rows(parts).rows(np.argsort(order).astype(np.int64))
 
 
-def fit_over_time(sightings: Sequence[Sighting], hands: HandPair, source: str, smooth: float) -> Predictions:
-    """One track: one side and one shape."""
+def fit_over_time(
+    sightings: Sequence[Sighting], hands: HandPair, source: str, smooth: float, start: Predictions | None = None
+) -> Predictions:
+    """One track: one side and one shape.
+
+    `start` has a row for each sighting, from whose pose the 2D keypoints are fitted: what is nearer and what further
+    is its say, so the detector's 3D landmarks are left out.
+    """
     is_right = sightings[0].detection.is_right
     fitted = fit_track(
-        **_evidence(sightings),
+        **_evidence(sightings, with_landmarks=start is None),
         time_s=np.array([s.time_s for s in sightings]),
         is_right=is_right,
         hand=hands.model(is_right),
         source=source,
         smooth=smooth,
+        start=None if start is None else _start_of(start),
     )
     return rows_from_fit(sightings, fitted)
 
@@ -140,11 +155,15 @@ def with_vertices(predictions: Predictions, hands: HandPair) -> Predictions:
     return replace(predictions, vertices=np.array(meshes, np.float32).reshape(-1, 778, 3))
 
 
-def _evidence(sightings: Sequence[Sighting]) -> dict[str, Any]:
+def _start_of(rows: Predictions) -> FitStart:
+    return FitStart(*(torch.from_numpy(part) for part in (rows.global_orient, rows.hand_pose, rows.transl)))
+
+
+def _evidence(sightings: Sequence[Sighting], *, with_landmarks: bool) -> dict[str, Any]:
     """What the fits read; hands without 3D landmarks among others with them are NaN there."""
     points = [s.detection.keypoints_3d for s in sightings]
     missing = np.full((21, 3), np.nan)
-    has_points = any(p is not None for p in points)
+    has_points = with_landmarks and any(p is not None for p in points)
     return {
         "keypoints_2d": np.stack([s.detection.keypoints_2d for s in sightings]).astype(np.float64),
         "keypoint_scores": np.stack([s.detection.keypoint_scores for s in sightings]).astype(np.float64),

@@ -9,6 +9,7 @@ from typing import Final
 
 from handkit import __version__
 
+METHODS: Final = ("fit", "seqhand")
 EXPORT_FORMATS: Final = ("obj", "ply", "glb", "json")
 ROTATIONS: Final = (0, 90, 180, 270)
 
@@ -22,7 +23,8 @@ class DemoOptions:
 
     start, end: seconds of a video. stride: every n-th frame. rotate: degrees clockwise before anything else; cameras,
     boxes and keypoints given by the user are those of the turned image. K: fx, fy, cx, cy in pixels. duration: seconds
-    of webcam. smooth: strength of the temporal term, 0 for none.
+    of webcam. smooth: strength of the temporal term, 0 for none. method: one of `METHODS`. checkpoint: the network's
+    file, None for the shipped one. refine_keypoints: whether the fit follows the network.
     """
 
     max_hands: int = 2
@@ -40,6 +42,9 @@ class DemoOptions:
     camera: Path | None = None
     smooth: float = 1.0
     hand_model: str = "open"
+    method: str = "fit"
+    checkpoint: Path | None = None
+    refine_keypoints: bool = False
     overlay: bool = True
     side_view: bool = False
     export: tuple[str, ...] = ()
@@ -54,7 +59,7 @@ class DemoOptions:
     def fingerprint(self) -> str:
         """Changes whenever results could: options, the files they name, handkit's version."""
         asked = {key: value for key, value in self.to_json().items() if key not in _NOT_RESULTS}
-        named = [self.bbox, self.keypoints, self.camera, Path(self.hand_model)]
+        named = [self.bbox, self.keypoints, self.camera, self.checkpoint, Path(self.hand_model)]
         stamps = [stamp for path in named if path is not None for stamp in _stamps(path)]
         text = json.dumps([__version__, asked, stamps], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

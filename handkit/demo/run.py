@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from handkit.demo.clip import ClipScore, clip_camera, clip_unit, score_clip
 from handkit.demo.hands import HandPair
 from handkit.demo.inputs import Failure, Unit, find_units
 from handkit.demo.joints import process_joints
+from handkit.demo.network import NetworkHands
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
 from handkit.demo.stills import process_stills
@@ -22,6 +23,7 @@ from handkit.demo.tools import Tools
 from handkit.demo.videos import process_video, process_webcam
 from handkit.errors import HandkitError
 from handkit.files import check_writable
+from handkit.inference.load import find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +66,23 @@ def run_demo(
     """
     started = time.monotonic()
     check_writable(out)
-    check_device(options.device)
+    check_device(options.device, options.method)
+    hands = HandPair(options.hand_model)
+    network = None
+    if options.method == "seqhand":
+        options = replace(options, checkpoint=find_checkpoint(options.checkpoint))
+        network = NetworkHands(options.checkpoint, hands, device=options.device)
     tools = Tools(
         options=options,
         out=out,
-        hands=HandPair(options.hand_model),
+        hands=hands,
         cameras=CameraChoice(K=options.K, camera=options.camera, focal=options.focal),
         sources=SourceChoice(options),
         force=force,
         show_progress=show_progress,
         on_error=on_error,
         debug=debug,
+        network=network,
     )
     tools.hands.model(options.hands != "left")
     records: list[InputRecord] = []
@@ -107,13 +115,13 @@ def run_demo(
     return DemoResult(out, records, summary, clip_score, interrupted)
 
 
-def check_device(device: str) -> None:
+def check_device(device: str, method: str = "fit") -> None:
     """Raise HandkitError where CUDA is asked for and not there; detection and fit are made for the CPU anyway."""
     if device == "cuda" and not torch.cuda.is_available():
         raise HandkitError(
             "--device cuda: no CUDA device is available", "leave --device out, or install a CUDA build of torch"
         )
-    if device == "cuda":
+    if device == "cuda" and method == "fit":
         log.warning("--device cuda: detection and fit run on the CPU all the same")
 
 
@@ -128,6 +136,8 @@ def _do(unit: Unit, tools: Tools, *, is_clip: bool) -> list[InputRecord]:
     with tools.catching(unit.name) as caught:
         if unit.kind == "image":
             return process_stills(unit, tools)
+        if unit.kind == "joints" and tools.network is not None:
+            raise HandkitError(f"{unit.paths[0]} holds joints and no pictures", "leave --method out to fit joints")
         if unit.kind == "joints":
             return [process_joints(unit, tools)]
         if unit.kind == "webcam":

@@ -1,4 +1,4 @@
-"""The still images of one folder: found one by one, fitted in batches, kept together in one hands.npz."""
+"""The still images of one folder: found one by one, posed in batches, kept together in one hands.npz."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -99,12 +99,12 @@ class StillsJob:
             yield batch
 
     def _finish(self, batch: list[_Looked]) -> None:
-        """Fit, draw and export a batch; afterwards its images are done."""
+        """Pose, draw and export a batch; afterwards its images are done."""
         tools = self._tools
         started = time.monotonic()
         sightings = [sighting for item in batch for sighting in item.sightings]
         if sightings:
-            rows = fit_stills(sightings, tools.hands, tools.sources.for_stills().landmarks)
+            rows = self._pose(sightings, [item.image for item in batch for _ in item.sightings])
             self._rows.append(rows)
         first = 0
         for item in batch:
@@ -119,6 +119,14 @@ class StillsJob:
             self._settle(item.path, self._record(item, shared))
         if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self._save()
+
+    def _pose(self, sightings: list[Sighting], images: list[RgbImage]) -> Predictions:
+        """By the network, by the fit, or by one after the other."""
+        tools = self._tools
+        start = None if tools.network is None else tools.network.stills(sightings, images)
+        if start is not None and not tools.options.refine_keypoints:
+            return start
+        return fit_stills(sightings, tools.hands, tools.sources.for_stills().landmarks, start)
 
     def _draw(self, item: _Looked, rows: Predictions) -> None:
         hands = self._tools.hands

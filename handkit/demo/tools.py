@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from handkit.demo.camera import CameraChoice
 from handkit.demo.hands import HandPair
+from handkit.demo.network import NetworkHands
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
 from handkit.errors import HandkitError
@@ -29,7 +30,7 @@ class Caught:
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """Options, and the parts built from them once."""
+    """Options, and the parts built from them once; without a network the hands are fitted."""
 
     options: DemoOptions
     out: Path
@@ -40,11 +41,14 @@ class Tools:
     show_progress: bool
     on_error: Callable[[HandkitError], None]
     debug: bool
+    network: NetworkHands | None = None
 
     @property
     def method(self) -> str:
         """How the hands were found, as hands.npz says it."""
-        return f"{self.sources.name} + fit"
+        network = [] if self.network is None else [self.network.words]
+        fit = ["fit"] if self.network is None or self.options.refine_keypoints else []
+        return " + ".join([self.sources.name, *network, *fit])
 
     def progress(self, items: Iterable[T], title: str, total: int | None) -> Iterable[T]:
         """The items, with a bar on stderr where one is wanted."""

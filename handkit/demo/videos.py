@@ -1,6 +1,6 @@
-"""One video: found frame by frame and followed, fitted track by track, then read again to be drawn on.
+"""One video: found frame by frame and followed, posed track by track, then read again to be drawn on.
 
-Between the two readings only keypoints are kept, so memory does not grow with the pictures.
+Between the readings (a network has one of its own) only keypoints are kept, so memory does not grow with the pictures.
 """
 
 import time
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from handkit.demo.ahead import ahead
+from handkit.ahead import ahead
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import write_overlay_video
 from handkit.demo.hands import Sighting, fit_over_time, is_fittable, join_rows
@@ -53,7 +53,7 @@ def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> Inp
     camera = camera or tools.cameras.choose(path, reader.size)
     followed = _follow(unit, reader, camera, tools)
     damage = reader.damaged
-    rows = _fit(followed, tools)
+    rows = _pose(unit, reader, followed, tools)
     if options.overlay:
         frames = tools.progress(reader, f"{unit.name}: drawing", reader.frame_count)
         fps = reader.fps / options.stride
@@ -150,8 +150,19 @@ def _at_most(max_hands: int, tracks: dict[int, list[Sighting]]) -> dict[int, lis
     return kept
 
 
-def _fit(followed: _Followed, tools: Tools) -> Predictions:
-    """Rows of all tracks, by frame and then by track."""
-    parts = [fit_over_time(track, tools.hands, followed.landmarks, tools.options.smooth) for track in followed.tracks]
+def _pose(unit: Unit, reader: VideoReader, followed: _Followed, tools: Tools) -> Predictions:
+    """Rows of all tracks, by frame and then by track: by the network, by the fit, or by one after the other."""
+    tracks, options = followed.tracks, tools.options
+    parts: list[Predictions] | None = None
+    if tools.network is not None and tracks:
+        # Sides are known for certain only now, so that the pictures are read again.
+        frames = tools.progress(reader, f"{unit.name}: posing hands", reader.frame_count)
+        parts = tools.network.over_time(tracks, ahead(frames))
+    if parts is None or options.refine_keypoints:
+        starts: list[Predictions | None] = [None] * len(tracks) if parts is None else [*parts]
+        parts = [
+            fit_over_time(track, tools.hands, followed.landmarks, options.smooth, start)
+            for track, start in zip(tracks, starts, strict=True)
+        ]
     rows = join_rows(parts)
     return rows.rows(np.lexsort((rows.track_id, rows.frame)))

@@ -93,22 +93,22 @@ class GivenFinder:
 
 
 @dataclass(frozen=True)
-class Method:
-    """What finds the hands, and the method in the words of hands.npz."""
+class FinderKind:
+    """What finds the hands, and finder and fit in the words of hands.npz."""
 
     build: Callable[..., Finder]
     words: str
 
 
-METHODS: Final[dict[str, Method]] = {
-    "fit": Method(DetectedFinder, "MediaPipe Hands + fit"),
-    "keypoints": Method(GivenFinder, "given keypoints + fit"),
+FINDERS: Final[dict[str, FinderKind]] = {
+    "fit": FinderKind(DetectedFinder, "MediaPipe Hands + fit"),
+    "keypoints": FinderKind(GivenFinder, "given keypoints + fit"),
 }
 
 
 def build_finder(method: str, *, sides_known: bool) -> Finder:
     """The finder of a method; networks are loaded when the first sample needs them."""
-    return METHODS[method].build(sides_known=sides_known)
+    return FINDERS[method].build(sides_known=sides_known)
 
 
 def picture_of(sample: HandSample) -> RgbImage:

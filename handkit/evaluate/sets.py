@@ -51,15 +51,23 @@ def truth_of(dataset: AnnotatedDataset, options: EvaluateOptions) -> HandSet | N
 def predict_methods(
     dataset: AnnotatedDataset, out: Path, options: EvaluateOptions, *, show_progress: bool = False, force: bool = False
 ) -> dict[str, Path]:
-    """The predictions file of each method, made where it is not there yet."""
+    """The predictions file of each method and checkpoint, made where it is not there yet."""
+    runs: dict[str, tuple[str, Path | None]] = {}
+    for method in options.methods:
+        if method == "seqhand" and options.checkpoints:
+            runs |= {name: (method, path) for name, path in options.checkpoints}
+        else:
+            runs[method] = (method, None)
     return {
-        method: predict(
+        name: predict(
             dataset,
-            out / PREDICTIONS / method,
+            out / PREDICTIONS / name,
             method=method,
+            checkpoint=checkpoint,
             hand=options.hand_model,
+            device=options.device,
             show_progress=show_progress,
             force=force,
         )
-        for method in options.methods
+        for name, (method, checkpoint) in runs.items()
     }

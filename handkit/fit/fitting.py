@@ -18,9 +18,9 @@ from handkit.fit.landmarks import LANDMARKS, LandmarkSource
 from handkit.fit.objective import Objective, Observations, PosePrior
 from handkit.fit.solvers import Smoothness, solve_rows, solve_track
 from handkit.fit.start import encode_points, start_from_image, start_from_points
-from handkit.geometry import matrix_to_axis_angle
+from handkit.geometry import axis_angle_to_matrix, matrix_to_axis_angle, mirror_axis_angle, mirror_points
 from handkit.hand import HandModel, ManoLayer, load_hand
-from handkit.hand.limits import LIMITS_DEG, angles_to_pose, sample_angles
+from handkit.hand.limits import LIMITS_DEG, angles_to_pose, pose_to_angles, sample_angles
 from handkit.hand.model import Side
 from handkit.machine import single_thread
 
@@ -45,6 +45,15 @@ class HandParameters:
     transl: Float[Tensor, "*B 3"]
     joints: Float[Tensor, "*B 21 3"]
     vertices: Float[Tensor, "*B 778 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class FitStart:
+    """Where a fit starts in place of its own guesses: hands as `HandParameters` has them, one a row."""
+
+    global_orient: Float[Tensor, "B 3"]
+    hand_pose: Float[Tensor, "B 45"]
+    transl: Float[Tensor, "B 3"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,7 @@ def fit_images(
     hand: str | HandModel = "open",
     source: str = "mediapipe",
     weights: FitWeights | None = None,
+    start: FitStart | None = None,
 ) -> HandParameters:
     """Fit one hand a row to image keypoints (pixels) and, where given, a detector's relative 3D landmarks (metres).
 
@@ -128,7 +138,8 @@ def fit_images(
     landmarks = LANDMARKS[source]
     observed = _observations(keypoints_2d, keypoint_scores, K, keypoints_3d, is_right, landmarks)
     model = resolve_hand(hand, is_right)
-    pose, betas = _fit_rows(model, observed, landmarks, weights or FitWeights())
+    given = None if start is None else _pose_of(model, start)
+    pose, betas = _fit_rows(model, observed, landmarks, weights or FitWeights(), given)
     return _parameters(model, pose, betas, (len(keypoints_2d),))
 
 
@@ -145,6 +156,7 @@ def fit_track(
     source: str = "mediapipe",
     smooth: float = 1.0,
     weights: FitWeights | None = None,
+    start: FitStart | None = None,
 ) -> HandParameters:
     """Fit one hand over time: one `betas`, found on up to 32 frames, and poses whose accelerations are weighed in.
 
@@ -156,9 +168,10 @@ def fit_track(
     T = len(keypoints_2d)
     if T == 0:
         return _parameters(model, _no_pose(), torch.zeros(0, 10, dtype=torch.float64), (0,))
-    shape = _track_shape(model, observed, landmarks, weights)
+    given = None if start is None else _pose_of(model, start)
+    shape = _track_shape(model, observed, landmarks, weights, given)
     objective = _objective(model, observed, landmarks, weights)
-    pose = _each_frame(objective, shape, weights)
+    pose = _each_frame(objective, shape, weights, given)
     if smooth > 0 and T >= 3:
         pose = _smooth_track(objective, pose, shape, torch.as_tensor(time_s, dtype=torch.float64), smooth)
     return _parameters(model, pose, shape.expand(T, 10), (T,))
@@ -234,8 +247,23 @@ def _plain_starts(model: JointModel, observed: Observations, betas: Tensor) -> l
     return [start_from_points(model, observed, betas, angles.expand(len(betas), 15, 3)) for angles in (mean, curl)]
 
 
+def _pose_of(hand: HandModel, start: FitStart) -> Pose:
+    """A given start as the pose of right hands; angles of a hand beyond the limits are brought back by the fit."""
+    orient, pose, transl = (
+        part.detach().to("cpu", torch.float64) for part in (start.global_orient, start.hand_pose, start.transl)
+    )
+    if hand.side == "left":
+        orient, transl = mirror_axis_angle(orient), mirror_points(transl)
+        pose = mirror_axis_angle(pose.unflatten(-1, (15, 3))).flatten(-2)
+    return Pose(axis_angle_to_matrix(orient), transl, pose_to_angles(pose, _joint_model(hand).frames))
+
+
 def _fit_rows(
-    hand: HandModel, observed: Observations, landmarks: LandmarkSource, weights: FitWeights
+    hand: HandModel,
+    observed: Observations,
+    landmarks: LandmarkSource,
+    weights: FitWeights,
+    start: Pose | None = None,
 ) -> tuple[Pose, Tensor]:
     """Every row with its own shape: the cheapest of several starts, then all parameters together."""
     B = len(observed.rays)
@@ -243,7 +271,7 @@ def _fit_rows(
         return _no_pose(), torch.zeros(0, 10, dtype=torch.float64)
     objective = _objective(hand, observed, landmarks, weights)
     rows, betas = torch.arange(B), torch.zeros(B, 10, dtype=torch.float64)
-    pose = _best_start(objective, betas, iterations=12)
+    pose = _best_start(objective, betas, 12, start)
     precision = torch.full((10,), weights.shape_prior, dtype=torch.float64)
     pose, betas, _ = solve_rows(objective, pose, betas, rows, beta_precision=precision, iterations=weights.iterations)
     return pose, betas
@@ -254,14 +282,15 @@ def _no_pose() -> Pose:
     return Pose(none[:, :3], none[:, 0], none)
 
 
-def _best_start(objective: Objective, betas: Tensor, iterations: int) -> Pose:
-    """The cheapest pose of every row after a few iterations from each start.
+def _best_start(objective: Objective, betas: Tensor, iterations: int, given: Pose | None = None) -> Pose:
+    """The cheapest pose of every row after a few iterations from each start, or from the given one alone.
 
     Rows with 3D landmarks start from the pose encoder, and from plain poses too where that leaves residuals above 1.
     """
     objective = objective.with_robust(START_ROBUST)
     observed = objective.observed
-    best, cost = _cheapest(objective, _starts(objective.model, observed, betas), betas, iterations)
+    starts = _starts(objective.model, observed, betas) if given is None else [given]
+    best, cost = _cheapest(objective, starts, betas, iterations)
     residuals = 2 * observed.ray_sigma.isfinite().sum(-1) + observed.point_sigma.isfinite().flatten(1).sum(-1)
     poor = torch.nonzero(observed.has_points() & ~(cost <= residuals))[:, 0]
     if len(poor):
@@ -286,30 +315,36 @@ def _cheapest(objective: Objective, starts: list[Pose], betas: Tensor, iteration
 
 
 def _track_shape(
-    hand: HandModel, observed: Observations, landmarks: LandmarkSource, weights: FitWeights
+    hand: HandModel,
+    observed: Observations,
+    landmarks: LandmarkSource,
+    weights: FitWeights,
+    start: Pose | None = None,
 ) -> Float[Tensor, " 10"]:
     """One shape for a track, from frames spread over it; each counts as a fraction, their errors being alike."""
     T = len(observed.rays)
     rows = torch.linspace(0, T - 1, min(T, SHAPE_FRAMES)).round().long().unique()
     objective = _objective(hand, observed.take(rows), landmarks, weights)
     betas = torch.zeros(len(rows), 10, dtype=torch.float64)
-    pose = _best_start(objective, betas, iterations=12)
+    pose = _best_start(objective, betas, 12, None if start is None else start.take(rows))
     precision = torch.full((10,), weights.shape_prior * len(rows) ** 0.5, dtype=torch.float64)
     group = torch.zeros(len(rows), dtype=torch.long)
     _, shape, _ = solve_rows(objective, pose, betas[:1], group, beta_precision=precision, iterations=weights.iterations)
     return shape[0]
 
 
-def _each_frame(objective: Objective, shape: Float[Tensor, " 10"], weights: FitWeights) -> Pose:
+def _each_frame(
+    objective: Objective, shape: Float[Tensor, " 10"], weights: FitWeights, start: Pose | None = None
+) -> Pose:
     """Every frame alone, a window at a time."""
     T = len(objective.observed.rays)
     parts = []
     for begin in range(0, T, WINDOW):
-        part = objective.take(torch.arange(begin, min(begin + WINDOW, T)))
-        rows = torch.arange(len(part.observed.rays))
+        chosen = torch.arange(begin, min(begin + WINDOW, T))
+        part, rows = objective.take(chosen), torch.arange(len(chosen))
         betas = shape.expand(len(rows), 10)
-        has_points = bool(part.observed.has_points().all())  # then there is one start, else several
-        pose = _best_start(part, betas, iterations=8 if has_points else 5)
+        is_one = start is not None or bool(part.observed.has_points().all())  # start, else several
+        pose = _best_start(part, betas, 8 if is_one else 5, None if start is None else start.take(chosen))
         iterations = min(weights.iterations, 10)
         parts.append(solve_rows(part, pose, betas, rows, beta_precision=None, iterations=iterations)[0])
     return Pose(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -3,7 +3,6 @@
 import logging
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,7 +11,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import regnet_x_400mf, resnet50, resnet101
 
 from handkit.checkpoint import load_state
 from handkit.errors import HandkitError
@@ -25,16 +23,16 @@ _AFTER_THE_MAP: Final = ("avgpool", "fc", "classifier")
 
 
 class BackboneKind(NamedTuple):
-    """How torchvision builds it, and the channels of its last map, which is 32 times smaller than the image."""
+    """Where it is in torchvision, and the channels of its last map, which is 32 times smaller than the image."""
 
-    build: Callable[..., nn.Module]
+    builder: str
     channels: int
 
 
 BACKBONES: Final = {
-    "resnet50": BackboneKind(resnet50, 2048),
-    "resnet101": BackboneKind(resnet101, 2048),
-    "regnet_x_400mf": BackboneKind(regnet_x_400mf, 400),
+    "resnet50": BackboneKind("resnet50", 2048),
+    "resnet101": BackboneKind("resnet101", 2048),
+    "regnet_x_400mf": BackboneKind("regnet_x_400mf", 400),
 }
 
 
@@ -46,7 +44,9 @@ def build_backbone(name: str, weights: WeightsPath | None = None) -> nn.Sequenti
     """
     if name not in BACKBONES:
         raise HandkitError(f"there is no backbone {name!r}", f"use one of {', '.join(BACKBONES)}")
-    whole = BACKBONES[name].build(weights=None)
+    from torchvision.models import get_model  # a second of import, which the pose encoder need not wait for
+
+    whole = get_model(BACKBONES[name].builder, weights=None)
     kept = OrderedDict((part, child) for part, child in whole.named_children() if part not in _AFTER_THE_MAP)
     backbone = nn.Sequential(kept).to(memory_format=torch.channels_last)
     if weights is not None:

@@ -74,5 +74,6 @@ class SeqHandLstm(SequenceNetwork):
             check_state(state, (images.shape[0], self.memory.hidden_size))
             state = (state[0][None], state[1][None])
         features = self.backbone(frames_of(images)).mean((-2, -1)).unflatten(0, images.shape[:2])
-        hidden, (last, cell) = self.memory(features, state)
+        with torch.autocast(features.device.type, enabled=False):  # the cell in full precision, as the ConvLSTM's
+            hidden, (last, cell) = self.memory(features.to(self.memory.weight_ih_l0.dtype), state)
         return SequenceOutput(self.head(hidden), (last[0], cell[0]))

@@ -7,25 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from handkit.ahead import ahead
 from handkit.data.batch_numbers import Batch, EpochOrder, as_tensors, check_batch, load_numbered
 from handkit.data.color_jitter import ColorJitter
 from handkit.data.mask_distances import mask_distances
 from handkit.data.sample import stack_samples
 from handkit.data.seqhand import FrameDecoder
 from handkit.data.sequence_batches import Finish
-from handkit.demo.ahead import ahead
 from handkit.errors import HandkitError
 from handkit.labels import HAND
 from handkit.recipe import load_recipe
 from handkit.synth.job import SequenceJob
-from handkit.synth.paint_groups import Drawing, group_drawings, paint_groups
+from handkit.synth.paint_groups import group_drawings, paint_groups
 from handkit.synth.recipe import SequenceRecipe
 from handkit.synth.sequence import HandSequence, SequenceMaker, Split
-from handkit.synth.stream import build_sequence
+from handkit.synth.stream import build_sequence, draw_sequence
 
 if TYPE_CHECKING:
     from handkit.train import Place
@@ -128,18 +127,17 @@ class _Drawer:
         return list(places) if self.order is None else [self.order[place] for place in places]
 
     def sample(self, sequence: HandSequence, images: Any, labels: Any) -> dict[str, Any]:
-        built = build_sequence(self._decoder, sequence, images, labels)
-        return {**built, "key": f"{self.job.split}/{sequence.index:06d}"}
+        return self._named(build_sequence(self._decoder, sequence, images, labels), sequence)
+
+    def _named(self, sample: dict[str, Any], sequence: HandSequence) -> dict[str, Any]:
+        return {**sample, "key": f"{self.job.split}/{sequence.index:06d}"}
 
     def __call__(self, places: Sequence[int]) -> dict[str, Any]:
         maker = self.load()
         samples, drawings = {}, {}
         for sequence in maker.annotate_many(sorted(set(self.numbers(places)))):
-            blank = np.zeros((len(sequence.s), 1, 1, 3), np.uint8)
-            samples[sequence.index] = self.sample(sequence, blank, blank[..., 0])
-            drawings[sequence.index] = Drawing(
-                maker.layers(sequence), maker.background(sequence), sequence.appearance, sequence.index
-            )
+            sample, drawings[sequence.index] = draw_sequence(self._decoder, maker, sequence)
+            samples[sequence.index] = self._named(sample, sequence)
         numbers = self.numbers(places)
         stacked = stack_samples([samples[number] for number in numbers])
         return {"places": list(places), "samples": stacked, "groups": group_drawings([drawings[n] for n in numbers])}

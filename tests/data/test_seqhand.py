@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from handkit.data.sample import check_sample, collate
+from handkit.data.sample import check_sample, collate, stack_samples
 from handkit.data.seqhand import SeqHandDataset, SeqHandStream
 from handkit.errors import HandkitError
 from handkit.hand import ManoLayer
@@ -21,6 +21,28 @@ READ = ("betas", "global_orient", "weak_scale", "weak_transl", "pca", "joints_2d
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sequences(tmp_path_factory.mktemp("data") / "seqhand")
+
+
+def test_a_window_is_its_frames_stacked(folder: Path) -> None:
+    windows = SeqHandDataset(folder, frames=2)
+    for number in (1, 4):
+        shard, first = map(int, windows._starts[number])
+        known = stack_samples([windows.read_frame(shard, first + frame) for frame in range(2)])
+        found = windows[number]
+        assert found.keys() == known.keys()
+        for key, value in known.items():
+            assert type(found[key]) is type(value), key
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
+            assert isinstance(value, list) or found[key].dtype == value.dtype, key
+
+
+def test_a_hand_that_changes_sides_is_read_frame_by_frame(tmp_path: Path) -> None:
+    arrays = sequence_arrays(0, 2)
+    arrays[1]["is_right"] = np.array(False)
+    parts = [part for frame, row in enumerate(arrays) for part in frame_parts(0, frame, row)]
+    (item,) = SeqHandDataset(write_tar(tmp_path / "a.tar", parts))
+    assert item["is_right"].tolist() == [True, False]
+    assert not np.allclose(item["hand_pose"][1], HAND.hands_mean + arrays[1]["theta"] @ HAND.hands_components[:10])
 
 
 def names(items: object) -> list[str]:

@@ -6,8 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handkit.data.shards import IndexedShards, check_whole, decode_arrays, find_shards, index_shard, read_card
+from handkit.data.shards import (
+    IndexedShards,
+    _plain_arrays,
+    check_whole,
+    decode_arrays,
+    find_shards,
+    index_shard,
+    read_card,
+)
 from handkit.errors import HandkitError
+from handkit.synth.shards import encode_npz
 from tests.data.making import npz, write_card, write_tar
 
 PARTS = (("txt",), ("a.png", "a.jpg"))
@@ -119,3 +128,23 @@ def test_arrays_that_are_pickled_damaged_or_missing_are_refused() -> None:
     for content in (b"no zip", whole[:-30], npz({"theta": np.array([{}])})):
         with pytest.raises(HandkitError, match="x is damaged"):
             decode_arrays(content, "x", ["theta"])
+
+
+def test_arrays_as_generate_stores_them_and_as_numpy_does() -> None:
+    rng = np.random.default_rng(0)
+    kept = {"a": rng.random((3, 4), np.float32), "b": np.array(True), "c": np.arange(5), "d": np.float32(2.5)}
+    plain = encode_npz(kept)
+    assert _plain_arrays(plain) is not None
+    odd = {"turned": np.asfortranarray(rng.random((3, 4))), "none": np.zeros((0, 3))}
+    for content, arrays in ((plain, kept), (npz(kept), kept), (encode_npz(odd), odd)):
+        found = decode_arrays(content, "a.tar: 1.npz", arrays)
+        assert found.keys() == arrays.keys()
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(found[name], value, strict=True)
+    at = plain.index(kept["a"].tobytes()) + 7
+    for damaged in (plain[:at] + bytes([plain[at] ^ 1]) + plain[at + 1 :], plain[: at + 20], plain[:100]):
+        assert _plain_arrays(damaged) is None
+        with pytest.raises(HandkitError, match=r"a\.tar: 1\.npz is damaged"):
+            decode_arrays(damaged, "a.tar: 1.npz", kept)
+    with pytest.raises(HandkitError, match=r"1\.npz lacks e"):
+        decode_arrays(plain, "a.tar: 1.npz", ["a", "e"])

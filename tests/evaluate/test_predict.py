@@ -14,8 +14,7 @@ from handkit.data.hands import HandSet
 from handkit.data.images import Images
 from handkit.data.sample import HandSample, build_sample
 from handkit.errors import HandkitError
-from handkit.evaluate.finders import METHODS
-from handkit.evaluate.predict import predict
+from handkit.evaluate.predict import METHODS, predict
 from handkit.export.predictions import load_predictions
 from handkit_cli import app
 from tests.data.posing import plain, posed, seen_at, write_image

@@ -54,6 +54,17 @@ def test_memory_is_carried_over_calls(name: str) -> None:
         torch.testing.assert_close(part, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_numbers_and_memory_stay_in_full_precision_under_autocast(name: str) -> None:
+    network = network_of(name)
+    images = torch.rand(1, 2, 3, 64, 64)
+    state = None
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for frame in images.split(1, 1):
+            parameters, state = network(frame, state)
+            assert {parameters.dtype, *(part.dtype for part in state or ())} == {torch.float32}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_a_frame_rests_on(name: str) -> None:
     """Changing the first or the last of three frames tells which results see the past and which the future."""

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from handkit.demo.ahead import ahead
+from handkit.ahead import ahead
 
 
 def test_gives_the_same_items_in_order() -> None:
