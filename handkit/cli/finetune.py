@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, split_names
 from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given
 
 if TYPE_CHECKING:
@@ -26,6 +27,24 @@ Every still is a sequence of one frame. What a data set does not annotate is lef
     handkit finetune seqhand --init runs/seqhand/seqhand.safetensors --data freihand=FreiHAND --data stb=STB
     handkit finetune seqhand --init seqhand-small.safetensors --data images=photos --set train.steps=2000
     handkit finetune seqhand --init seqhand.safetensors --recipe seqhand-finetune-unfrozen --data freihand=FreiHAND
+"""
+
+_TABLE3_HELP = """Make SeqHAND's Table 3: rows pretrained, finetuned on stills, and finetuned with the memory frozen.
+
+Rows are measured on hands in motion. The published figures are of EgoDexter, Dexter+Object and STB after finetuning on
+FreiHAND and STB: give their folders. Without any, stills and sequences of a second kind of synthetic pictures stand for
+them, so that the question (frozen against not frozen) can be asked on any machine.
+
+Runs are in OUT/ROW/seedK; what is done is not done again. --set changes the recipe that rows are finetuned by,
+--set pretrain.KEY=VALUE the one that they are pretrained by. --weights takes rows from files. Writes table.csv,
+table.md and table.json.
+
+[bold]Examples[/bold]
+
+    handkit finetune seqhand-table3 --train freihand=FreiHAND --train stb=STB --data egodexter=ED --data stb=STB
+    handkit finetune seqhand-table3 --recipe seqhand-table3-small --weights memory=runs/small/seqhand-small.safetensors
+    handkit finetune seqhand-table3 --rows memory-finetuned,memory-frozen --set train.steps=500 \\
+        --set pretrain.train.steps=4000
 """
 
 
@@ -73,10 +92,70 @@ def seqhand(
     run_training(run, as_json=as_json, quiet=quiet, debug=debug)
 
 
-def _source(text: str) -> dict[str, str]:
+@app.command("seqhand-table3", help=_TABLE3_HELP)
+def seqhand_table3(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs and the table go.")] = Path(
+        "runs/seqhand-table3"
+    ),
+    train: Annotated[
+        list[str] | None,
+        typer.Option("--train", metavar="NAME=DIR", rich_help_panel=WHAT, help="A data set to finetune on."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="NAME=DIR",
+            rich_help_panel=WHAT,
+            help="A set to measure on: egodexter, dexter-object, stb, moving, validation.",
+        ),
+    ] = None,
+    recipe: Annotated[str, recipe_option(WHAT)] = "seqhand-table3",
+    changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
+    rows: RowNames = None,
+    seeds: Seeds = 1,
+    weights: RowWeights = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Of pretraining; else drawn as training goes."),
+    ] = None,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: ForceRun = False,
+    debug: Debug = False,
+) -> None:
+    sources = [_source(text, option="--train") for text in train or []]
+    pretrain, finetune = _by_stage(changes or [])
+    run_a_table(
+        out,
+        recipe=recipe,
+        rows=split_names(rows),
+        seeds=seeds,
+        weights=named("--weights", weights),
+        data={name: Path(root) for name, root in named("--data", data).items()},
+        train=[(source["dataset"], source.get("split"), Path(source["root"])) for source in sources],
+        pretrain=[*settings_given(data__source=str(shards) if shards else None), *pretrain],
+        finetune=finetune,
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
+
+
+def _by_stage(changes: list[str]) -> tuple[list[str], list[str]]:
+    """Changes of pretraining, which begin by "pretrain.", and of finetuning."""
+    stage = "pretrain."
+    first = [change.removeprefix(stage) for change in changes if change.startswith(stage)]
+    return first, [change for change in changes if not change.startswith(stage)]
+
+
+def _source(text: str, option: str = "--data") -> dict[str, str]:
     """NAME=DIR, or NAME:SPLIT=DIR."""
     name, equals, root = text.partition("=")
     name, colon, split = name.partition(":")
     if not (name and equals and root) or bool(colon) != bool(split):
-        raise typer.BadParameter(f"{text!r} is not NAME=DIR or NAME:SPLIT=DIR", param_hint="--data")
+        raise typer.BadParameter(f"{text!r} is not NAME=DIR or NAME:SPLIT=DIR", param_hint=option)
     return {"dataset": name, "root": root, **({"split": split} if split else {})}

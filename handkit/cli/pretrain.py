@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, split_names
 from handkit.cli.training import WHAT, ForceRun, HandModelName, Seed, run_training, settings_given
 
 if TYPE_CHECKING:
@@ -42,6 +43,21 @@ torchrun it uses all the processes.
     handkit pretrain seqhand --recipe seqhand-small --out runs/small
     handkit pretrain seqhand --shards data/seqhand --network seqhand-lstm --set train.steps=20000
     torchrun --nproc-per-node 4 --no-python handkit pretrain seqhand --out runs/seqhand
+"""
+
+_TABLE2_HELP = """Make SeqHAND's Table 2: networks trained alike, measured, and set beside the published figures.
+
+Each row is a run of [bold]handkit pretrain seqhand[/bold] in OUT/ROW/seedK with one recipe, the same data and steps,
+measured on the fixed validation set of [bold]handkit generate seqhand --split val[/bold]; --set changes the recipe of
+all rows. What is done is not done again: a run that was stopped goes on by the same command. A row that fails is told
+and does not stop the others. Writes table.csv, table.md and table.json.
+
+[bold]Examples[/bold]
+
+    handkit pretrain seqhand-table2 --out runs/table2 --validation data/val
+    handkit pretrain seqhand-table2 --seeds 2 --set train.steps=20000 --set network.size=112
+    handkit pretrain seqhand-table2 --recipe seqhand-table2-small --shards data/train --set train.steps=500
+    handkit pretrain seqhand-table2 --rows seqhand,seqhand-resnet50 --set train.precision=bf16-mixed
 """
 
 
@@ -123,3 +139,51 @@ def seqhand(
         return result, print_report
 
     run_training(run, as_json=as_json, quiet=quiet, debug=debug)
+
+
+@app.command("seqhand-table2", help=_TABLE2_HELP)
+def seqhand_table2(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs and the table go.")] = Path(
+        "runs/seqhand-table2"
+    ),
+    recipe: Annotated[str, recipe_option(WHAT)] = "seqhand-table2",
+    changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
+    rows: RowNames = None,
+    seeds: Seeds = 1,
+    weights: RowWeights = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="The generated validation set; else made in --out."),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=WHAT, help="torchvision's ImageNet weights; else random."),
+    ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Generated sequences; else drawn as training goes."),
+    ] = None,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: ForceRun = False,
+    debug: Debug = False,
+) -> None:
+    given = settings_given(
+        network__backbone_weights=str(backbone_weights) if backbone_weights else None,
+        data__source=str(shards) if shards else None,
+    )
+    run_a_table(
+        out,
+        recipe=recipe,
+        rows=split_names(rows),
+        seeds=seeds,
+        weights=named("--weights", weights),
+        data={"validation": validation} if validation else {},
+        pretrain=[*given, *(changes or [])],
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from handkit.data.sample import float_images
+from handkit.data.staged_batches import Batch, BatchSource
 from handkit.hand.model import HandModel
 from handkit.hand.palm import palm_center
 from handkit.hand.weak import WeakHandLayer, WeakHandOutput
@@ -18,14 +19,6 @@ from handkit.methods.seqhand_loss import SeqHandLoss
 from handkit.metrics import epe_2d_px, mpjpe_mm, pa_mpjpe_mm
 from handkit.nets import SequenceNetwork, WeakHand, read_parameters
 from handkit.train import Place
-
-Batch = dict[str, Any]
-
-
-class BatchSource(Protocol):
-    """Where batches come from, without end from number `start` on."""
-
-    def batches(self, start: int, place: Place) -> Iterator[Batch]: ...
 
 
 class HeldOutSource(Protocol):

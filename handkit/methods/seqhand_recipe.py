@@ -28,6 +28,8 @@ class NetworkRecipe(Recipe):
 class SequenceDataRecipe(Recipe):
     """Sequences to learn from: drawn as training goes ("synthetic"), or a folder of shards.
 
+    For the first `short_share` of the steps windows are of `short_frames` frames, and as many more of them as keep the
+    number of pictures: more hands a step, which a network with a random backbone needs before it learns anything.
     `recipe` is `generate`'s; `sequences` limits how many different ones there are. `validation_seed` draws those that
     the best weights are chosen by: never those of the fixed validation set, whose seed is 0.
     """
@@ -39,6 +41,8 @@ class SequenceDataRecipe(Recipe):
     sequences: Annotated[int, Field(ge=1)] | None = None
     batch: Annotated[int, Field(ge=1)] = 16
     frames: Annotated[int, Field(ge=1, le=1000)] = 10
+    short_frames: Annotated[int, Field(ge=1)] = 2
+    short_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     color_jitter: bool = False
     validation_sequences: Annotated[int, Field(ge=1)] = 100
@@ -76,12 +80,12 @@ class StillDataRecipe(Recipe):
 class UnitRecipe(Recipe):
     """What one unit of a term is; theta and beta are in coefficients, r in rad."""
 
-    joints_2d_widths: Length = 1.0  # image widths
+    joints_2d_widths: Length = 0.1  # image widths
     joints_3d_m: Length = 0.1
     vertices_m: Length = 0.1
-    mask_widths: Length = 1.0
-    scale_widths_per_m: Length = 1.0
-    shift_widths: Length = 1.0
+    mask_widths: Length = 0.1
+    scale_widths_per_m: Length = 0.5
+    shift_widths: Length = 0.1
 
 
 class LossRecipe(Recipe):

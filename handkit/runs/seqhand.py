@@ -12,10 +12,11 @@ from handkit.data.color_jitter import ColorJitter
 from handkit.data.crops import HandCrops
 from handkit.data.registry import build_training_dataset
 from handkit.data.sequence_batches import ShardBatches
+from handkit.data.staged_batches import Batch, BatchSource, StagedBatches
 from handkit.data.still_batches import StillBatches, fixed_stills
 from handkit.errors import HandkitError
 from handkit.hand.model import load_hand
-from handkit.methods.seqhand import Batch, BatchSource, SeqHandMethod
+from handkit.methods.seqhand import SeqHandMethod
 from handkit.methods.seqhand_loss import SeqHandLoss
 from handkit.methods.seqhand_recipe import SYNTHETIC, FinetuneRecipe, SeqHandRecipe, StillDataRecipe
 from handkit.nets import build_network, load_network
@@ -119,10 +120,21 @@ def finetune_seqhand(
 
 
 def _training_sequences(settings: SeqHandRecipe) -> BatchSource:
+    """Windows as the recipe has them; where it asks for that, short ones first."""
+    given = settings.data
+    late = _windows(settings, batch=given.batch, frames=given.frames)
+    short = min(given.short_frames, given.frames)
+    count = round(given.short_share * settings.train.steps) * settings.train.accumulate
+    if not count or short == given.frames:
+        return late
+    return StagedBatches(_windows(settings, batch=given.batch * given.frames // short, frames=short), late, count=count)
+
+
+def _windows(settings: SeqHandRecipe, *, batch: int, frames: int) -> BatchSource:
     given = settings.data
     common: dict[str, Any] = {
-        "batch": given.batch,
-        "frames": given.frames,
+        "batch": batch,
+        "frames": frames,
         "size": settings.network.size,
         "seed": settings.train.seed,
         "workers": _workers(given.workers),
