@@ -1,16 +1,13 @@
 """`handkit finetune ...`: moving trained networks to other data; imports nothing heavy at the top."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, split_names
 from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given
-
-if TYPE_CHECKING:
-    from handkit.runs.result import RunResult
 
 app = typer.Typer(
     help="Move trained networks to other data.",
@@ -75,21 +72,24 @@ def seqhand(
     sources = [_source(text) for text in data or []]
     given = settings_given(train__seed=seed) + (settings_given(data__sources=sources) if sources else [])
 
-    def run(show_progress: bool) -> "tuple[RunResult, Any]":
+    def load() -> tuple[Any, Any]:
         from handkit.runs.seqhand import finetune_seqhand, print_report
 
-        result = finetune_seqhand(
-            out,
-            init=init,
-            recipe=recipe,
-            changes=[*given, *(changes or [])],
-            device=device.value,
-            force=force,
-            show_progress=show_progress,
-        )
-        return result, print_report
+        return finetune_seqhand, print_report
 
-    run_training(run, as_json=as_json, quiet=quiet, debug=debug)
+    changed = [*given, *(changes or [])]
+    run_training(
+        load,
+        out,
+        init=init,
+        recipe=recipe,
+        changes=changed,
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
 
 
 @app.command("seqhand-table3", help=_TABLE3_HELP)

@@ -1,16 +1,23 @@
 """`handkit pretrain ...`: the command line of training from synthetic data; imports nothing heavy at the top."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, split_names
-from handkit.cli.training import WHAT, ForceRun, HandModelName, Seed, run_training, settings_given
-
-if TYPE_CHECKING:
-    from handkit.runs.result import RunResult
+from handkit.cli.training import (
+    WHAT,
+    BackboneWeights,
+    ForceRun,
+    HandModelName,
+    Seed,
+    Shards,
+    run_training,
+    settings_given,
+    text_of,
+)
 
 app = typer.Typer(
     help="Train networks from synthetic data.",
@@ -76,20 +83,23 @@ def pose_encoder(
 ) -> None:
     given = settings_given(hand=hand_model, train__seed=seed)
 
-    def run(show_progress: bool) -> "tuple[RunResult, Any]":
+    def load() -> tuple[Any, Any]:
         from handkit.runs.pose_encoder import pretrain_pose_encoder, print_report
 
-        result = pretrain_pose_encoder(
-            out,
-            recipe=recipe,
-            changes=[*given, *(changes or [])],
-            device=device.value,
-            force=force,
-            show_progress=show_progress,
-        )
-        return result, print_report
+        return pretrain_pose_encoder, print_report
 
-    run_training(run, as_json=as_json, quiet=quiet, debug=debug)
+    changed = [*given, *(changes or [])]
+    run_training(
+        load,
+        out,
+        recipe=recipe,
+        changes=changed,
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
 
 
 @app.command("seqhand", help=_SEQHAND_HELP)
@@ -101,14 +111,8 @@ def seqhand(
         str | None,
         typer.Option(metavar="NAME", rich_help_panel=WHAT, help="seqhand, seqhand-small, seqhand-lstm and others."),
     ] = None,
-    backbone_weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", rich_help_panel=WHAT, help="torchvision's ImageNet weights; else random."),
-    ] = None,
-    shards: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Generated sequences; else drawn as training goes."),
-    ] = None,
+    backbone_weights: BackboneWeights = None,
+    shards: Shards = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
     device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
@@ -121,24 +125,27 @@ def seqhand(
         hand=hand_model,
         train__seed=seed,
         network__name=network,
-        network__backbone_weights=str(backbone_weights) if backbone_weights else None,
-        data__source=str(shards) if shards else None,
+        network__backbone_weights=text_of(backbone_weights),
+        data__source=text_of(shards),
     )
 
-    def run(show_progress: bool) -> "tuple[RunResult, Any]":
+    def load() -> tuple[Any, Any]:
         from handkit.runs.seqhand import pretrain_seqhand, print_report
 
-        result = pretrain_seqhand(
-            out,
-            recipe=recipe,
-            changes=[*given, *(changes or [])],
-            device=device.value,
-            force=force,
-            show_progress=show_progress,
-        )
-        return result, print_report
+        return pretrain_seqhand, print_report
 
-    run_training(run, as_json=as_json, quiet=quiet, debug=debug)
+    changed = [*given, *(changes or [])]
+    run_training(
+        load,
+        out,
+        recipe=recipe,
+        changes=changed,
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
 
 
 @app.command("seqhand-table2", help=_TABLE2_HELP)
@@ -155,14 +162,8 @@ def seqhand_table2(
         Path | None,
         typer.Option(metavar="DIR", rich_help_panel=WHAT, help="The generated validation set; else made in --out."),
     ] = None,
-    backbone_weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", rich_help_panel=WHAT, help="torchvision's ImageNet weights; else random."),
-    ] = None,
-    shards: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Generated sequences; else drawn as training goes."),
-    ] = None,
+    backbone_weights: BackboneWeights = None,
+    shards: Shards = None,
     device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -170,8 +171,8 @@ def seqhand_table2(
     debug: Debug = False,
 ) -> None:
     given = settings_given(
-        network__backbone_weights=str(backbone_weights) if backbone_weights else None,
-        data__source=str(shards) if shards else None,
+        network__backbone_weights=text_of(backbone_weights),
+        data__source=text_of(shards),
     )
     run_a_table(
         out,

@@ -61,34 +61,27 @@ def run_a_table(
 ) -> None:
     """Make a table and print it; exits."""
 
-    def run(show_progress: bool) -> tuple[Any, Any]:
+    def load() -> tuple[Any, Any]:
         from handkit.tables.printing import print_report, write_table
         from handkit.tables.run import TableOptions, run_table
         from handkit.tables.stages import Budget
 
-        options = TableOptions(
-            recipe=recipe,
-            rows=rows,
-            seeds=seeds,
-            weights=weights,
-            data=data,
-            train=tuple(train),
-            budget=Budget(
-                pretrain=tuple(pretrain),
-                finetune=tuple(finetune),
-                device=device,
-                force=force,
-                show_progress=show_progress,
-            ),
-        )
-        result = run_table(
-            out,
-            options,
-            say=lambda text: None if quiet else print(text, file=sys.stderr),
-            on_error=say,
-            on_row=write_table,
-        )
-        write_table(result)
-        return result, print_report
+        def run(out: Path, *, show_progress: bool) -> Any:
+            changed = {"pretrain": tuple(pretrain), "finetune": tuple(finetune)}
+            budget = Budget(**changed, device=device, force=force, show_progress=show_progress)
+            options = TableOptions(
+                recipe=recipe, rows=rows, seeds=seeds, weights=weights, data=data, train=tuple(train), budget=budget
+            )
+            result = run_table(
+                out,
+                options,
+                say=lambda text: None if quiet else print(text, file=sys.stderr),
+                on_error=say,
+                on_row=write_table,
+            )
+            write_table(result)
+            return result
 
-    run_training(run, as_json=as_json, quiet=quiet, debug=debug)
+        return run, print_report
+
+    run_training(load, out, as_json=as_json, quiet=quiet, debug=debug)

@@ -1,20 +1,27 @@
 """What the command lines of training share; imports nothing heavy."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from handkit.cli.options import RUN
 from handkit.cli.terminal import log_to_stderr, told_errors
 
-if TYPE_CHECKING:
-    from handkit.runs.result import RunResult
-
 WHAT = "What to train"
 
+BackboneWeights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", rich_help_panel=WHAT, help="torchvision's ImageNet weights; else random."),
+]
+Shards = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Generated sequences; else drawn as training goes."),
+]
 HandModelName = Annotated[
     str | None, typer.Option(metavar="NAME|FILE", rich_help_panel=WHAT, help='"open", "mano" or a file, as in demo.')
 ]
@@ -22,6 +29,11 @@ Seed = Annotated[
     int | None, typer.Option(min=0, rich_help_panel=WHAT, help="Of data and first weights; the recipe's if not given.")
 ]
 ForceRun = Annotated[bool, typer.Option("--force", rich_help_panel=RUN, help="Start over; replace what --out holds.")]
+
+
+def text_of(path: Path | None) -> str | None:
+    """A path as a setting."""
+    return None if path is None else str(path)
 
 
 def settings_given(**values: Any) -> list[str]:
@@ -38,14 +50,25 @@ def _toml(value: Any) -> str:
 
 
 def run_training(
-    run: Callable[[bool], "tuple[RunResult, Callable[[Any], None]]"], *, as_json: bool, quiet: bool, debug: bool
+    load: Callable[[], tuple[Callable[..., Any], Callable[[Any], None]]],
+    out: Path,
+    *,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **given: Any,
 ) -> None:
-    """Run, told whether to show progress, and print its result by the function that comes with it; exits."""
-    log_to_stderr(quiet=quiet, debug=debug)
-    with told_errors("more was saved", as_json=as_json, debug=debug):
-        result, print_report = run(not quiet and sys.stderr.isatty())
-    if as_json:
+    """Call what `load` imports, a run and the printing of its result, with what is given; exits.
+
+    Of the processes that torchrun starts the first alone prints; errors are told by each that has one.
+    """
+    tells = os.environ.get("RANK", "0") == "0"
+    log_to_stderr(quiet=quiet or not tells, debug=debug)
+    with told_errors("more was saved", as_json=as_json and tells, debug=debug):
+        run, print_report = load()
+        result = run(out, show_progress=tells and not quiet and sys.stderr.isatty(), **given)
+    if tells and as_json:
         typer.echo(json.dumps(result.summary, indent=2))
-    else:
+    elif tells:
         print_report(result)
     raise typer.Exit(result.exit_code)

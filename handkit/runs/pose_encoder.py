@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from handkit.hand.model import load_hand
 from handkit.machine import single_thread
@@ -14,6 +15,7 @@ from handkit.metrics import mpjpe_mm
 from handkit.nets.pose_encoder import encoder_name, load_pose_encoder
 from handkit.recipe import load_recipe
 from handkit.runs.result import (
+    RunOptions,
     RunResult,
     print_interrupted,
     print_written,
@@ -38,9 +40,7 @@ def pretrain_pose_encoder(
     *,
     recipe: str = "pose-encoder",
     changes: Sequence[str] = (),
-    device: str = "auto",
-    force: bool = False,
-    show_progress: bool = False,
+    **options: Unpack[RunOptions],
 ) -> RunResult:
     """Train the pose encoder, or go on with the run in `out`, and measure its best weights on held-out hands.
 
@@ -56,9 +56,7 @@ def pretrain_pose_encoder(
             settings.train,
             out=out,
             resolved=settings.model_dump(mode="json"),
-            device=device,
-            force=force,
-            show_progress=show_progress,
+            **options,
         )
         summary = summarize(ended, hand=settings.hand)
         if not ended.interrupted:

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -10,6 +10,14 @@ from rich.table import Table
 from handkit.train import TrainResult
 
 INTERRUPTED = 130
+
+
+class RunOptions(TypedDict, total=False):
+    """How any training is run, as `handkit.train.train` takes it."""
+
+    device: str
+    force: bool
+    show_progress: bool
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from handkit.data.color_jitter import ColorJitter
 from handkit.data.crops import HandCrops
@@ -21,7 +22,15 @@ from handkit.methods.seqhand_loss import SeqHandLoss
 from handkit.methods.seqhand_recipe import SYNTHETIC, FinetuneRecipe, SeqHandRecipe, StillDataRecipe
 from handkit.nets import build_network, load_network
 from handkit.recipe import load_recipe
-from handkit.runs.result import RunResult, print_interrupted, print_written, report_console, report_table, summarize
+from handkit.runs.result import (
+    RunOptions,
+    RunResult,
+    print_interrupted,
+    print_written,
+    report_console,
+    report_table,
+    summarize,
+)
 from handkit.synth.batches import SyntheticBatches, fixed_batches
 from handkit.synth.threads import cores
 from handkit.train import Place, TrainResult, seed_all, train
@@ -32,9 +41,7 @@ def pretrain_seqhand(
     *,
     recipe: str = "seqhand-net",
     changes: Sequence[str] = (),
-    device: str = "auto",
-    force: bool = False,
-    show_progress: bool = False,
+    **options: Unpack[RunOptions],
 ) -> RunResult:
     """Train a SeqHAND network on synthetic sequences, or go on with the run in `out`."""
     settings = load_recipe(SeqHandRecipe, recipe, changes)
@@ -55,9 +62,7 @@ def pretrain_seqhand(
         settings.train,
         out=out,
         resolved=settings.model_dump(mode="json"),
-        device=device,
-        force=force,
-        show_progress=show_progress,
+        **options,
     )
     backbone = "random" if weights is None else Path(weights).name
     return _result(ended, network=settings.network.name, backbone=backbone, learned_from=settings.data.source)
@@ -69,9 +74,7 @@ def finetune_seqhand(
     init: Path,
     recipe: str = "seqhand-finetune",
     changes: Sequence[str] = (),
-    device: str = "auto",
-    force: bool = False,
-    show_progress: bool = False,
+    **options: Unpack[RunOptions],
 ) -> RunResult:
     """Train a pretrained network further on annotated stills, or go on with the run in `out`.
 
@@ -112,9 +115,7 @@ def finetune_seqhand(
         settings.train,
         out=out,
         resolved={**settings.model_dump(mode="json"), "init": hashlib.sha256(init.read_bytes()).hexdigest()},
-        device=device,
-        force=force,
-        show_progress=show_progress,
+        **options,
     )
     return _result(ended, network=before.network["name"], learned_from=", ".join(method.describe()[1]["finetuned_on"]))
 
