@@ -162,9 +162,7 @@ def demo(
     ] = Method.FIT,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE|DIR", rich_help_panel=_FIT, help="Of --method seqhand, else the shipped seqhand-small."
-        ),
+        typer.Option(metavar="FILE|DIR", rich_help_panel=_FIT, help="Of --method seqhand, else weights/seqhand-small."),
     ] = None,
     refine_keypoints: Annotated[
         bool,

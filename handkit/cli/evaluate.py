@@ -100,7 +100,7 @@ def evaluate(
         typer.Option(
             metavar="[NAME=]FILE|DIR",
             rich_help_panel=_READ,
-            help="Of --method seqhand, else the shipped seqhand-small; several are compared.",
+            help="Of --method seqhand, else weights/seqhand-small; several are compared.",
         ),
     ] = None,
     hand_model: Annotated[

@@ -1,4 +1,4 @@
-"""A checkpoint ready to look at hands, found where the user says or where weights are shipped."""
+"""A checkpoint ready to look at hands, found where the user says or among the weights."""
 
 import logging
 from pathlib import Path
@@ -13,18 +13,18 @@ from handkit.nets import load_network
 
 logger = logging.getLogger(__name__)
 
-SHIPPED: Final = "seqhand-small.safetensors"
+USUAL: Final = "seqhand-small.safetensors"
 _TRAIN: Final = "train them with `handkit pretrain seqhand --out DIR`"
 
 
 def find_checkpoint(path: Path | None = None) -> Path:
-    """The file of weights: `path`, the only one in a run's folder `path`, else the shipped seqhand-small.
+    """The file of weights: `path`, the only one in a run's folder `path`, else `seqhand-small` among the weights.
 
     Raises HandkitError where there is none, or a folder has several.
     """
     if path is None:
         try:
-            return find_weights(SHIPPED)
+            return find_weights(USUAL)
         except HandkitError as error:
             raise HandkitError(error.what, f"{_TRAIN} and give --checkpoint DIR") from error
     if not path.exists():

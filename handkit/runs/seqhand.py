@@ -239,7 +239,11 @@ def print_report(result: RunResult) -> None:
     print_written(console, run)
     if summary.get("backbone") == "random":
         console.print("the backbone began random: --backbone-weights FILE starts it from ImageNet's")
-    console.print(
-        f"next: handkit evaluate --protocol seqhand --dataset seqhand --data DIR --checkpoint {run.weights}",
-        soft_wrap=True,
-    )
+    console.print(f"next: {_next(run, finetuned='backbone' not in summary)}", soft_wrap=True)
+
+
+def _next(run: TrainResult, *, finetuned: bool) -> str:
+    if finetuned:
+        return f"handkit demo YOUR_VIDEO.mp4 --method seqhand --checkpoint {run.weights}"
+    measure = "handkit evaluate --protocol seqhand --dataset seqhand --data DIR"
+    return f"{measure} --method seqhand --checkpoint {run.weights}"
