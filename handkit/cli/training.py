@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from handkit.cli.options import RUN
 from handkit.cli.terminal import log_to_stderr, told_errors
 
 WHAT = "What to train"
+INTERRUPTED = 130
 
 BackboneWeights = Annotated[
     Path | None,
@@ -71,4 +73,11 @@ def run_training(
         typer.echo(json.dumps(result.summary, indent=2))
     elif tells:
         print_report(result)
+    if tells and result.exit_code == INTERRUPTED:
+        typer.echo(f"to go on: {resume_command(sys.argv)}", err=True)
     raise typer.Exit(result.exit_code)
+
+
+def resume_command(words: list[str]) -> str:
+    """The command that goes on with an interrupted run: the same, but for what would start over."""
+    return shlex.join([Path(words[0]).name, *(word for word in words[1:] if word != "--force")])

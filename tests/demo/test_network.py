@@ -128,7 +128,7 @@ def test_tracks_carry_their_state_and_gaps_break_it(
 
 
 def test_where_weights_are_looked_for(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handkit.inference.load.SHIPPED", "own-name.safetensors")
+    monkeypatch.setattr("handkit.inference.load.USUAL", "own-name.safetensors")
     monkeypatch.setenv("HANDKIT_WEIGHTS", str(tmp_path))
     with pytest.raises(HandkitError, match=r"no weights own-name.safetensors"):
         find_checkpoint()
@@ -155,7 +155,7 @@ def test_where_weights_are_looked_for(checkpoint: Path, tmp_path: Path, monkeypa
 def test_bad_command_lines_are_told(
     arguments: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handkit.inference.load.SHIPPED", "none-of-these.safetensors")
+    monkeypatch.setattr("handkit.inference.load.USUAL", "none-of-these.safetensors")
     result = CliRunner().invoke(app, ["demo", *arguments, "--out", str(tmp_path)], env={"COLUMNS": "200"})
     assert result.exit_code == code
     assert said in result.stderr

@@ -297,7 +297,7 @@ def test_bad_command_lines_are_told(
     arguments: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_sequences(tmp_path / "val", shards=1, each=1, frames=1)
-    monkeypatch.setattr("handkit.inference.load.SHIPPED", "none-of-these.safetensors")
+    monkeypatch.setattr("handkit.inference.load.USUAL", "none-of-these.safetensors")
     common = [
         "evaluate",
         "--protocol",

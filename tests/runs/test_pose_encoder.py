@@ -85,7 +85,8 @@ def test_interrupted_and_done_again(tmp_path: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
-    assert (process.returncode, stderr) == (130, "")
+    assert process.returncode == 130
+    assert re.fullmatch(r"to go on: \S+ pretrain pose-encoder --out .*train\.steps=100\n", stderr), stderr
     stopped = re.match(r"stopped after step (\d+) of 100, which (.+) holds\ninterrupted: the same command", stdout)
     assert stopped, stdout
     code, stdout, _ = handkit(*options)
