@@ -15,16 +15,15 @@ import torch
 from handkit.hand import load_hand
 from handkit.hand.weak import WeakHandLayer
 from handkit.losses import mask_fitting
+from handkit.machine import single_thread
 
 FRAMES = (16, 10)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with single_thread():
+        yield
 
 
 def milliseconds(run: Callable[[], object], rounds: int = 30) -> float:

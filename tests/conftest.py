@@ -1,12 +1,13 @@
 """Shared fixtures; shapes in annotations are checked at run time in the tests (jaxtyping through beartype)."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
-CHECKED = [f"handkit.{name}" for name in ("geometry", "hand", "fit", "metrics")]
+CHECKED = [f"handkit.{name}" for name in ("geometry", "hand", "fit", "losses", "metrics")]
 install_import_hook(CHECKED, "beartype.beartype")
 
 
@@ -26,3 +27,12 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def reference() -> Path:
     return _shared("HANDKIT_REFERENCE", "reference")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, so that sums and timings do not depend on what else runs."""
+    from handkit.machine import single_thread
+
+    with single_thread():
+        yield

@@ -12,6 +12,7 @@ from handkit.conventions import NUM_JOINTS, NUM_VERTICES, PALM_VERTICES
 from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
 from handkit.geometry.procrustes import align, procrustes
+from handkit.hand.palm import palm_center
 from handkit.metrics import (
     align_by_trafo,
     align_centroid_scale,
@@ -21,7 +22,6 @@ from handkit.metrics import (
     official_transform,
 )
 
-_RING_MCP = 13
 _MIN_PROCRUSTES_POINTS = 3
 
 
@@ -130,7 +130,7 @@ def palm_from_wrist(pred: HandSet, root_joint: str) -> Float[np.ndarray, "N 21 3
         return pred.joints
     joints = np.array(pred.joints, np.float64)
     if root_joint == "palm":
-        joints[:, 0] = (joints[:, 0] + joints[:, _RING_MCP]) / 2
+        joints[:, 0] = palm_center(joints)
         return joints
     if pred.vertices is None or pred.vertices.shape[1] != NUM_VERTICES:
         raise HandkitError(f"{pred.source} has no mesh of 778 vertices", "give vertices, or another --root-joint")

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,7 @@ from handkit.hand.skinning import Blend, blend, build_quadratic, rotations
 
 SIZES = {"global_orient": 3, "hand_pose": 45, "betas": 10, "transl": 3}
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

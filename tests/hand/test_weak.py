@@ -1,6 +1,5 @@
 """The weak-perspective hand: equal to the annotations of synthetic sequences, right gradients, any batch."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,7 @@ from tests.synth.seqhand import small_maker
 
 SIZES = {"pca": (10,), "betas": (10,), "scale": (), "shift": (2,), "orient": (3,)}
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
