@@ -47,7 +47,7 @@ def build_network(name: str, *, backbone_weights: WeightsPath | None = None, **a
     """
     network = _construct(name, arguments, backbone_weights)
     if backbone_weights is None:
-        logger.info("the backbone of %s starts random: no ImageNet weights were given", name)
+        logger.warning("the backbone of %s starts random: give torchvision's ImageNet weights if you have them", name)
     return network
 
 

@@ -237,8 +237,6 @@ def print_report(result: RunResult) -> None:
     table.add_row(summary["network"], *(f"{value:.2f}" for value in shown.values()))
     console.print(table)
     print_written(console, run)
-    if summary.get("backbone") == "random":
-        console.print("the backbone began random: --backbone-weights FILE starts it from ImageNet's")
     console.print(f"next: {_next(run, finetuned='backbone' not in summary)}", soft_wrap=True)
 
 
