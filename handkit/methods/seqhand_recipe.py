@@ -29,7 +29,7 @@ class SequenceDataRecipe(Recipe):
     """Sequences to learn from: drawn as training goes ("synthetic"), or a folder of shards.
 
     For the first `short_share` of the steps windows are of `short_frames` frames, and as many more of them as keep the
-    number of pictures: more hands a step, which a network with a random backbone needs before it learns anything.
+    number of pictures: more hands a step, by which a random backbone begins to learn sooner.
     `recipe` is `generate`'s; `sequences` limits how many different ones there are. `validation_seed` draws those that
     the best weights are chosen by: never those of the fixed validation set, whose seed is 0.
     """
