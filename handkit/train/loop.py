@@ -79,6 +79,7 @@ def train(
             run.go(log, view, stopped)
     finally:
         log.close()
+        method.network = run.network  # without the wrapper, which would keep the processes' group alive
     fabric.barrier()  # what the first process wrote is there for all
     return run.result()
 

@@ -13,8 +13,9 @@ Batch = Any  # what the method's `batches` gives: tensors, or tuples and dicts o
 class Method(Protocol):
     """What is trained.
 
-    `network` is replaced by the loop's own wrapper of it, and in a validation by the weights that are validated: it is
-    to be called, by the attribute. `selection` is the validation metric whose least mean marks the best weights.
+    `network` is replaced by the loop's own wrapper of it while it trains, and in a validation by the weights that are
+    validated: it is to be called, by the attribute. `selection` is the validation metric whose least mean marks the best
+    weights.
     """
 
     name: str

@@ -130,3 +130,4 @@ def _note_writes(folder: Path, written: list[str]) -> Callable[[str, tuple[Any, 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), int(os.environ["RANK"]))
+    os._exit(0)  # gloo's threads abort one in some dozens of processes at the interpreter's end, all done by then
