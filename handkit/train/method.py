@@ -14,8 +14,8 @@ class Method(Protocol):
     """What is trained.
 
     `network` is replaced by the loop's own wrapper of it while it trains, and in a validation by the weights that are
-    validated: it is to be called, by the attribute. `selection` is the validation metric whose least mean marks the best
-    weights.
+    validated: it is to be called, by the attribute. `selection` is the validation metric whose least mean marks the
+    best weights.
     """
 
     name: str
