@@ -1,7 +1,6 @@
 """What the command lines of training share; imports nothing heavy."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -64,7 +63,9 @@ def run_training(
 
     Of the processes that torchrun starts the first alone prints; errors are told by each that has one.
     """
-    tells = os.environ.get("RANK", "0") == "0"
+    from handkit.train import is_first_process
+
+    tells = is_first_process()
     log_to_stderr(quiet=quiet or not tells, debug=debug)
     with told_errors("more was saved", as_json=as_json and tells, debug=debug):
         run, print_report = load()

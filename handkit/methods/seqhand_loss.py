@@ -11,6 +11,7 @@ from handkit.losses import (
     joints_3d_l2,
     mask_fitting,
     parameter_l2,
+    root_aligned,
     temporal_consistency,
     vertices_l2,
 )
@@ -63,7 +64,7 @@ class SeqHandLoss:
         unit = self.weights.units.vertices_m
         pred, target, valid = out.vertices, batch["vertices"], batch["vertices_valid"]
         if self.from_root:
-            pred, target = pred - out.joints[..., :1, :], target - batch["joints_3d"][..., :1, :]
+            pred, target = root_aligned(pred, out.joints), root_aligned(target, batch["joints_3d"])
             valid = valid & batch["joints_3d_valid"][..., 0]
         return vertices_l2(pred / unit, target / unit, valid[..., None].expand(pred.shape[:-1]))
 

@@ -17,6 +17,7 @@ from handkit.data.staged_batches import Batch, BatchSource, StagedBatches
 from handkit.data.still_batches import StillBatches, fixed_stills
 from handkit.errors import HandkitError
 from handkit.hand.model import load_hand
+from handkit.inference.predictor import crop_size
 from handkit.methods.seqhand import SeqHandMethod
 from handkit.methods.seqhand_loss import SeqHandLoss
 from handkit.methods.seqhand_recipe import SYNTHETIC, FinetuneRecipe, SeqHandRecipe, StillDataRecipe
@@ -86,7 +87,7 @@ def finetune_seqhand(
     if settings.freeze_memory and network.memory is None:
         raise HandkitError(f"{init} holds {before.method}, which has no recurrent layer", "set freeze_memory=false")
     hand_name = str(before.data.get("hand", "open"))
-    size = int(before.data["size"])
+    size = crop_size(before)
     seed_all(settings.train.seed)
     training, held_out = _stills(settings.data, size)
     mask = settings.loss.mask > 0
