@@ -65,3 +65,12 @@ def mirror_points(points: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3"]:
 def geodesic_distance(a: Float[Tensor, "*B 3 3"], b: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B"]:
     """Angle in [0, pi] between two rotations."""
     return roma.rotmat_geodesic_distance(a, b)
+
+
+def ray_from_axis(points: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
+    """The smallest turn that takes the optical axis z to the rays through points in front of the camera."""
+    ray = torch.nn.functional.normalize(points, dim=-1)
+    x, y, z = ray.unbind(-1)
+    bend = 1 / (1 + z)
+    rows = [1 - bend * x * x, -bend * x * y, x, -bend * x * y, 1 - bend * y * y, y, -x, -y, z]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))

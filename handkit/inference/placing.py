@@ -15,7 +15,12 @@ from torch import Tensor
 from handkit.errors import HandkitError
 from handkit.fit import HandParameters
 from handkit.geometry.cameras import weak_to_full
-from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, mirror_axis_angle
+from handkit.geometry.rotations import (
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    mirror_axis_angle,
+    ray_from_axis,
+)
 from handkit.hand import HandModel, ManoLayer
 from handkit.nets import WeakHand
 
@@ -77,7 +82,7 @@ def hands_in_camera(found: HandsInImage, K: Float[np.ndarray, "N 3 3"], hand: Ha
     """
     cameras = torch.from_numpy(np.asarray(K, np.float64))
     origin = weak_to_full(found.scale, found.shift, cameras)
-    R = _ray_from_axis(origin) @ axis_angle_to_matrix(found.orient)
+    R = ray_from_axis(origin) @ axis_angle_to_matrix(found.orient)
     return _parameters(found, R, origin, hand)
 
 
@@ -114,12 +119,3 @@ def _parameters(found: HandsInImage, R: Tensor, origin: Tensor, hand: HandModel)
         }
         out = layer(**given)
     return HandParameters(**given, joints=out.joints, vertices=out.vertices)
-
-
-def _ray_from_axis(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:
-    """The smallest turn that takes the optical axis to the rays through points in front of the camera."""
-    ray = torch.nn.functional.normalize(points, dim=-1)
-    x, y, z = ray.unbind(-1)
-    bend = 1 / (1 + z)
-    rows = [1 - bend * x * x, -bend * x * y, x, -bend * x * y, 1 - bend * y * y, y, -x, -y, z]
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
