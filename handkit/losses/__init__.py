@@ -4,12 +4,34 @@ Convention: leading dimensions `*B` are samples. A mean does not depend on how m
 sum, its settings carry the factor. Nothing valid gives 0. Silhouettes and colours lie in [0, 1], points are metres or
 pixels (x, y), centres at +0.5.
 What has `each` is the mean over samples of every sample's own value, or with `each` those values [*B]. The losses of
-`seqhand` are means over all valid elements at once, so that a sample without annotation takes no part.
+`seqhand` are means over all valid elements at once, so that a sample without annotation takes no part. Those of
+`s2hand` are means over samples, each weighted by its confidences; its `..._released` ones weight over a whole batch.
 """
 
 from handkit.losses.mesh import MeshEdges, build_mesh_edges, edge_length, laplacian, normal_consistency, vertex_offset
-from handkit.losses.photometric import photometric_l1, ssim, ssim_loss
+from handkit.losses.photometric import photometric_l1, photometric_l1_released, ssim, ssim_loss
 from handkit.losses.points import keypoint_distance
+from handkit.losses.s2hand import (
+    bone_length,
+    bone_orientation,
+    estimated_location_released,
+    joint_location,
+    joint_location_released,
+    keypoint_consistency,
+    mean_color,
+    pose_limits,
+    shape_regularization,
+    shape_regularization_released,
+    texture_outliers,
+    texture_outliers_released,
+)
+from handkit.losses.s2hand_video import (
+    quaternion_path,
+    shape_consistency,
+    texture_consistency,
+    texture_shape_consistency,
+    thresholded_motion,
+)
 from handkit.losses.seqhand import (
     joints_2d_l1,
     joints_3d_l2,
@@ -22,23 +44,41 @@ from handkit.losses.silhouette import mask_distance_px, mask_fitting, silhouette
 
 __all__ = [
     "MeshEdges",
+    "bone_length",
+    "bone_orientation",
     "build_mesh_edges",
     "edge_length",
+    "estimated_location_released",
+    "joint_location",
+    "joint_location_released",
     "joints_2d_l1",
     "joints_3d_l2",
+    "keypoint_consistency",
     "keypoint_distance",
     "laplacian",
     "mask_distance_px",
     "mask_fitting",
+    "mean_color",
     "normal_consistency",
     "parameter_l2",
     "photometric_l1",
+    "photometric_l1_released",
+    "pose_limits",
+    "quaternion_path",
     "root_aligned",
+    "shape_consistency",
+    "shape_regularization",
+    "shape_regularization_released",
     "silhouette_coarse",
     "silhouette_l2",
     "ssim",
     "ssim_loss",
     "temporal_consistency",
+    "texture_consistency",
+    "texture_outliers",
+    "texture_outliers_released",
+    "texture_shape_consistency",
+    "thresholded_motion",
     "vertex_offset",
     "vertices_l2",
 ]

@@ -23,8 +23,12 @@ def valid_mean(values: Tensor, valid: Tensor | None) -> Tensor:
     return mean_of(values.flatten(), each=False)
 
 
+def precise(values: Tensor) -> Tensor:
+    """In float32 or better."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def apart(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
     """pred - target, 0 where not valid whatever stands there; in float32 or better, since squares overflow half."""
-    precise = torch.promote_types(pred.dtype, torch.float32)
-    gap = pred.to(precise) - target.to(precise)
+    gap = precise(pred) - precise(target)
     return gap if valid is None else torch.where(valid, gap, 0.0)

@@ -39,11 +39,18 @@ def shade(
     N are faces or vertices, normals as posed (S2HAND 3.2.2; its Eq. 22 has zero-pose normals and no maximum, its code
     the maximum). A texture is lit by multiplying its image with one of `shade(ones, ...)` drawn as vertex colours.
     """
-    parts = split_light(light)
-    facing = (normals @ parts.direction[..., None]).clamp_min(0)
-    ambient = (parts.ambient_intensity * parts.ambient_rgb)[..., None, :]
-    directional = (parts.directional_intensity * parts.directional_rgb)[..., None, :]
-    return colors * (ambient + directional * facing)
+    facing = (normals @ split_light(light).direction[..., None]).clamp_min(0)
+    return colors * _brightness(facing, light)
+
+
+def lighted_texture(
+    texture: Float[Tensor, "*#B F 3"], normals: Float[Tensor, "*#B F 3"], light: Float[Tensor, "*#B 11"]
+) -> Float[Tensor, "*B F 3"]:
+    """S2HAND(V) Eq. 22: C^L = (l^a l_c^a + (n^d . n_i) l^d l_c^d) C, with no maximum: faces turned away get darker.
+
+    What Eq. 21 compares between frames, not what is seen: `normals` are those of the hand in zero pose.
+    """
+    return texture * _brightness(normals @ split_light(light).direction[..., None], light)
 
 
 def face_normals(vertices: Float[Tensor, "*B V 3"], faces: Int[Tensor, " F 3"]) -> Float[Tensor, "*B F 3"]:
@@ -55,6 +62,12 @@ def vertex_normals(vertices: Float[Tensor, "*B V 3"], faces: Int[Tensor, " F 3"]
     """Unit means of the area-weighted normals of the faces about each vertex; zero at a vertex without faces."""
     by_corner = _area_normals(vertices, faces).repeat_interleave(3, dim=-2)
     return _unit(torch.zeros_like(vertices).index_add(-2, faces.flatten(), by_corner))
+
+
+def _brightness(facing: Tensor, light: Tensor) -> Tensor:
+    parts = split_light(light)
+    ambient = (parts.ambient_intensity * parts.ambient_rgb)[..., None, :]
+    return ambient + (parts.directional_intensity * parts.directional_rgb)[..., None, :] * facing
 
 
 def _area_normals(vertices: Tensor, faces: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from handkit.hand import load_hand
-from handkit.render.shading import face_normals, shade, split_light, vertex_normals
+from handkit.render.shading import face_normals, lighted_texture, shade, split_light, vertex_normals
 
 # Counter-clockwise seen from z < 0, where the camera is: its outside faces the camera.
 TOWARDS_CAMERA = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 0, 1]])
@@ -57,3 +57,30 @@ def test_a_face_without_area_has_finite_gradients() -> None:
 def test_a_light_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"light is \[9\]"):
         shade(torch.ones(1, 3), torch.ones(1, 3), torch.ones(9))
+
+
+def test_lighted_texture_is_equation_22_face_by_face() -> None:
+    generator = torch.Generator().manual_seed(1)
+    texture = torch.rand(2, 3, 5, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    normals = torch.randn(5, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    light = torch.randn(2, 3, 11, dtype=torch.float64, generator=generator).requires_grad_()
+    lit = lighted_texture(texture, normals, light)
+    facing = torch.einsum("fk,mnk->mnf", normals, light[..., 8:])
+    assert (facing < 0).any()
+    for m, n, face in torch.cartesian_prod(*map(torch.arange, lit.shape[:3])).tolist():
+        ambient, directional, ambient_rgb, directional_rgb, direction = light[m, n].split([1, 1, 3, 3, 3])
+        cosine = sum(direction[k] * normals[face, k] for k in range(3))
+        expected = (ambient * ambient_rgb + cosine * directional * directional_rgb) * texture[m, n, face]
+        torch.testing.assert_close(lit[m, n, face], expected)
+    assert torch.autograd.gradcheck(lighted_texture, (texture, normals, light))
+    # Its own normals for every frame; the shading drawn is the same where all faces are turned to the lamp.
+    torch.testing.assert_close(lighted_texture(texture, normals.expand(2, 3, 5, 3), light), lit)
+    turned = normals * facing[1, 2].sign()[:, None]
+    lamp = light[1, 2]
+    torch.testing.assert_close(lighted_texture(texture, turned, lamp), shade(texture, turned, lamp))
+
+
+def test_convention_lighted_texture_darkens_faces_turned_away() -> None:
+    light = torch.tensor([0.5, 2.0, 1.0, 0.8, 0.6, 0.1, 0.2, 0.3, 0.0, 0.0, 1.0])
+    lit = lighted_texture(torch.tensor([[1.0, 1, 0.5]]), face_normals(TOWARDS_CAMERA, FACE), light)
+    assert lit[0].tolist() == pytest.approx([0.5 - 0.2, 0.4 - 0.4, 0.5 * (0.3 - 0.6)])
