@@ -30,5 +30,6 @@ def precise(values: Tensor) -> Tensor:
 
 def apart(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
     """pred - target, 0 where not valid whatever stands there; in float32 or better, since squares overflow half."""
-    gap = precise(pred) - precise(target)
+    pred = precise(pred)
+    gap = pred - target.to(pred)
     return gap if valid is None else torch.where(valid, gap, 0.0)
