@@ -31,5 +31,5 @@ def precise(values: Tensor) -> Tensor:
 def apart(pred: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
     """pred - target, 0 where not valid whatever stands there; in float32 or better, since squares overflow half."""
     pred = precise(pred)
-    gap = pred - target.to(pred)
+    gap = pred - target.to(pred.dtype)
     return gap if valid is None else torch.where(valid, gap, 0.0)
