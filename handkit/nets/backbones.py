@@ -33,25 +33,34 @@ BACKBONES: Final = {
     "resnet50": BackboneKind("resnet50", 2048),
     "resnet101": BackboneKind("resnet101", 2048),
     "regnet_x_400mf": BackboneKind("regnet_x_400mf", 400),
+    "efficientnet_b0": BackboneKind("efficientnet_b0", 1280),
+    "efficientnet_b3": BackboneKind("efficientnet_b3", 1536),
 }
 
 
-def build_backbone(name: str, weights: WeightsPath | None = None) -> nn.Sequential:
+def build_backbone(name: str, weights: WeightsPath | None = None, **options: Any) -> nn.Sequential:
     """Images [N,3,H,W] to a map [N,C,ceil(H/32),ceil(W/32)]; random, as torchvision's, where no weights are given.
 
-    `weights` is torchvision's ImageNet state dict, .pth or .safetensors; its classifier is dropped. Raises
-    HandkitError where it cannot be read or is of another network, naming the first difference.
+    `weights` is torchvision's ImageNet state dict, .pth or .safetensors; its classifier is dropped. `options` are those
+    of torchvision's builder (`stochastic_depth_prob` of an EfficientNet). Raises HandkitError where the file cannot be
+    read or is of another network, naming the first difference.
     """
     if name not in BACKBONES:
         raise HandkitError(f"there is no backbone {name!r}", f"use one of {', '.join(BACKBONES)}")
     from torchvision.models import get_model  # a second of import, which the pose encoder need not wait for
 
-    whole = get_model(BACKBONES[name].builder, weights=None)
+    whole = get_model(BACKBONES[name].builder, weights=None, **options)
     kept = OrderedDict((part, child) for part, child in whole.named_children() if part not in _AFTER_THE_MAP)
     backbone = nn.Sequential(kept).to(memory_format=torch.channels_last)
     if weights is not None:
         _load_weights(backbone, name, weights)
     return backbone
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError for anything but float [N,3,H,W] with something in it."""
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape or not images.is_floating_point():
+        raise ValueError(f"images must be float [N,3,H,W] in [0, 1], not {images.dtype} {list(images.shape)}")
 
 
 def _load_weights(backbone: nn.Module, name: str, path: WeightsPath) -> None:

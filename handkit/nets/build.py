@@ -36,6 +36,8 @@ NETWORKS: Final = {
     "seqhand-mfnet": NetworkKind(MotionFilterNetwork, {}),
     "seqhand-small": NetworkKind(SeqHandNetwork, {**_SMALL, "remembers": True}),
     "seqhand-small-frame": NetworkKind(SeqHandNetwork, {**_SMALL, "remembers": False}),
+    # S2HAND's Fig. 5: "directly estimates MANO parameters with a CNN", its backbone S2HAND's.
+    "mano-cnn": NetworkKind(FrameNetwork, {"backbone": "efficientnet_b0"}),
 }
 
 
@@ -64,6 +66,10 @@ def load_network(path: str | PathLike[str]) -> tuple[SequenceNetwork, Checkpoint
             f"{path} is a pose encoder, which sees joints and no images",
             "give a checkpoint of `handkit pretrain seqhand`",
         )
+    if name == "s2hand":
+        raise HandkitError(
+            f"{path} is an S2HAND network, not one of SeqHAND's", "use it with --method s2hand, or `handkit selfsup`"
+        )
     try:
         network = _construct(name, arguments, None)
     except HandkitError as error:
@@ -78,15 +84,16 @@ def load_network(path: str | PathLike[str]) -> tuple[SequenceNetwork, Checkpoint
 
 def _construct(name: Any, arguments: Mapping[str, Any], backbone_weights: WeightsPath | None) -> SequenceNetwork:
     if name not in NETWORKS:
-        raise HandkitError(f"there is no network {name!r}", _nearest(name, NETWORKS))
+        raise HandkitError(f"there is no network {name!r}", nearest(name, NETWORKS))
     kind = NETWORKS[name]
     for argument in arguments:
         if argument not in kind.arguments:
-            raise HandkitError(f"{name} has no argument {argument!r}", _nearest(argument, kind.arguments))
+            raise HandkitError(f"{name} has no argument {argument!r}", nearest(argument, kind.arguments))
     return kind.build(name, **{**kind.arguments, **arguments}, backbone_weights=backbone_weights)
 
 
-def _nearest(name: Any, known: Iterable[str]) -> str:
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """The way out of a mistyped name: the one that was probably meant, and all there are."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     listed = ", ".join(known) or "none"
     return f"did you mean {close[0]}? There are {listed}" if close else f"there are {listed}"

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 Sees = Literal["frame", "past", "clip"]
 State = tuple[Tensor, ...]
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class SequenceOutput(NamedTuple):
@@ -35,8 +35,8 @@ class SequenceNetwork(nn.Module):
     def __init__(self, name: str, **arguments: Any) -> None:
         super().__init__()
         self.name, self._arguments, self.memory = name, arguments, None
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
     def describe(self) -> dict[str, Any]:
         """The arguments of `build_network` that rebuild it, its name among them."""

@@ -39,22 +39,26 @@ def read_parameters(parameters: Float[Tensor, "*B 26"]) -> WeakHand:
     return WeakHand(pca, betas, scale, shift, orient)
 
 
-class ParameterLayer(nn.Linear):
-    """The last layer, features to 26 numbers, in the weights' own precision under autocast too.
+class PreciseLinear(nn.Linear):
+    """A last layer in the weights' own precision under autocast too: bf16 would put the hand on a grid of a pixel."""
 
-    bf16 would put the hand on a grid of a pixel. With features of about `size` its numbers start within some tenths of
-    zero: the mean hand in the middle of the image in the rest orientation, fingers to the left. Views are spread over
-    all rotations, so no other start is nearer on average, and axis-angle is smooth there.
+    def forward(self, features: Float[Tensor, "*B C"]) -> Float[Tensor, "*B P"]:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
+
+
+class ParameterLayer(PreciseLinear):
+    """The last layer, features to 26 numbers.
+
+    With features of about `size` its numbers start within some tenths of zero: the mean hand in the middle of the
+    image in the rest orientation, fingers to the left. Views are spread over all rotations, so no other start is nearer
+    on average, and axis-angle is smooth there.
     """
 
     def __init__(self, features: int, *, size: float = 1.0) -> None:
         super().__init__(features, PARAMETERS)
         nn.init.normal_(self.weight, std=0.1 / size * features**-0.5)
         nn.init.zeros_(self.bias)
-
-    def forward(self, features: Float[Tensor, "*B C"]) -> Float[Tensor, "*B 26"]:
-        with torch.autocast(features.device.type, enabled=False):
-            return super().forward(features.to(self.weight.dtype))
 
 
 def parameter_head(*widths: int) -> nn.Sequential:

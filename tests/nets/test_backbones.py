@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model, regnet_x_400mf, resnet50
+from torchvision.ops import StochasticDepth
 
 from handkit.errors import HandkitError
 from handkit.nets import build_network
@@ -30,10 +31,19 @@ def test_map_is_torchvisions_before_the_pool(name: str) -> None:
         maps = backbone(images)
         assert maps.shape == (1, BACKBONES[name].channels, 2, 3)
         expected = whole(images)
-        found = whole.fc(maps.mean((-2, -1)))
+        classifier = whole.classifier if hasattr(whole, "classifier") else whole.fc
+        found = classifier(maps.mean((-2, -1)))
         scale = expected.abs().max()  # an untrained ResNet-101 reaches thousands
         torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
-    assert not any(key.startswith("fc") for key in backbone.state_dict())
+    assert not any(key.startswith(("fc", "classifier")) for key in backbone.state_dict())
+
+
+def test_options_go_to_torchvision() -> None:
+    for share in (0.0, 0.4):
+        backbone = build_backbone("efficientnet_b0", stochastic_depth_prob=share)
+        left_out = [part.p for part in backbone.modules() if isinstance(part, StochasticDepth)]
+        assert left_out[0] == 0
+        assert max(left_out) == pytest.approx(share * 15 / 16)
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])

@@ -35,6 +35,13 @@ def test_parameter_count_is_the_published_one(name: str) -> None:
     assert count == pytest.approx(published, rel=0.02)
 
 
+def test_mano_cnn_is_the_frame_network_on_s2hands_backbone() -> None:
+    network = build_network("mano-cnn")
+    assert network.describe() == {"name": "mano-cnn", "backbone": "efficientnet_b0"}
+    assert sum(parameter.numel() for parameter in network.parameters()) == 7_693_462
+    assert (network.sees, network.memory) == ("frame", None)
+
+
 def test_small_network_fits_in_20_mb_and_comes_back_from_fp16(tmp_path: Path) -> None:
     path = tmp_path / "small.safetensors"
     torch.manual_seed(0)

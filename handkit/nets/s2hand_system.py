@@ -1,0 +1,110 @@
+"""What S2HAND trains and its checkpoints hold: the hand network, the 2D keypoint estimator, or both."""
+
+import inspect
+import logging
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Final, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from handkit.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from handkit.errors import HandkitError
+from handkit.nets.backbones import WeightsPath
+from handkit.nets.build import NETWORKS, nearest
+from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
+from handkit.nets.s2hand import S2HandNetwork, S2HandOutput
+
+logger = logging.getLogger("handkit")
+
+NAME: Final = "s2hand"
+_TRAIN: Final = "give a checkpoint of `handkit selfsup s2hand --out DIR`"
+
+
+class SystemOutput(NamedTuple):
+    """What each part found; None where the system has no such part."""
+
+    hand: S2HandOutput | None
+    keypoints: KeypointOutput | None
+
+
+class S2HandSystem(nn.Module):
+    """One or both parts, which see the same images and share nothing."""
+
+    def __init__(self, hand: S2HandNetwork | None, keypoints: HourglassNetwork | None) -> None:
+        super().__init__()
+        if hand is None and keypoints is None:
+            raise ValueError("an S2HAND system has a hand network, a keypoint estimator, or both")
+        self.hand, self.keypoints = hand, keypoints
+
+    def describe(self) -> dict[str, Any]:
+        """The arguments of `build_system` that rebuild it, and its name."""
+        parts = {"hand": self.hand, "keypoints": self.keypoints}
+        return {"name": NAME, **{name: part and part.describe() for name, part in parts.items()}}
+
+    def forward(self, images: Float[Tensor, "N 3 H W"], want_texture: bool = True) -> SystemOutput:
+        """RGB in [0, 1], as each part takes it."""
+        hand = None if self.hand is None else self.hand(images, want_texture)
+        return SystemOutput(hand, None if self.keypoints is None else self.keypoints(images))
+
+
+def build_system(
+    hand: Mapping[str, Any] | None = None,
+    keypoints: Mapping[str, Any] | None = None,
+    backbone_weights: WeightsPath | None = None,
+) -> S2HandSystem:
+    """Untrained parts from their arguments, {} being the published ones; a part that is None is left out.
+
+    `backbone_weights` is torchvision's ImageNet state dict, .pth or .safetensors; without it the backbone is random,
+    which is logged. Raises HandkitError for an unknown argument or value, or a file of another network, and ValueError
+    for neither part.
+    """
+    system = _construct(hand, keypoints, backbone_weights)
+    if system.hand is not None and backbone_weights is None:
+        backbone = system.hand.describe()["backbone"]
+        logger.warning("the backbone %s starts random: give torchvision's ImageNet weights if you have them", backbone)
+    return system
+
+
+def load_system(path: str | PathLike[str]) -> tuple[S2HandSystem, CheckpointInfo]:
+    """A checkpoint's parts in evaluation mode, on the CPU in float32, and what the checkpoint says of itself.
+
+    Raises HandkitError where the file is damaged or holds another kind of network.
+    """
+    info, state = read_checkpoint(path)
+    name = info.network.get("name")
+    if name != NAME:
+        raise HandkitError(f"{path} is {_words_of(name)}, no S2HAND network", _TRAIN)
+    try:
+        system = _construct(info.network["hand"], info.network["keypoints"], None)
+    except HandkitError as error:
+        raise HandkitError(f"{path}: {error.what}", error.fix) from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise HandkitError(
+            f"{path}: its network cannot be rebuilt ({error})", "it is damaged: fetch or train it again"
+        ) from error
+    load_state(system, state, path)
+    return system.eval(), info
+
+
+def _construct(
+    hand: Mapping[str, Any] | None, keypoints: Mapping[str, Any] | None, weights: WeightsPath | None
+) -> S2HandSystem:
+    for kind, arguments in ((S2HandNetwork, hand), (HourglassNetwork, keypoints)):
+        known = [name for name in inspect.signature(kind).parameters if name != "backbone_weights"]
+        for argument in arguments or ():
+            if argument not in known:
+                raise HandkitError(f"{kind.__name__} has no argument {argument!r}", nearest(argument, known))
+    return S2HandSystem(
+        None if hand is None else S2HandNetwork(**hand, backbone_weights=weights),
+        None if keypoints is None else HourglassNetwork(**keypoints),
+    )
+
+
+def _words_of(name: Any) -> str:
+    if name == "pose-encoder":
+        return "a pose encoder, which sees joints and no images"
+    if name in NETWORKS:
+        return f"a sequence network ({name}) of `handkit pretrain seqhand`"
+    return f"a network {name!r}"
