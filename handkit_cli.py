@@ -11,6 +11,7 @@ from handkit.cli.finetune import app as finetune_app
 from handkit.cli.generate import app as generate_app
 from handkit.cli.pretrain import app as pretrain_app
 from handkit.cli.refine import REFINE_HELP, refine
+from handkit.cli.selfsup import app as selfsup_app
 
 app = typer.Typer(
     name="handkit",
@@ -24,6 +25,7 @@ app.command(help=REFINE_HELP)(refine)
 app.add_typer(generate_app, name="generate")
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(finetune_app, name="finetune")
+app.add_typer(selfsup_app, name="selfsup")
 app.command(help=EVALUATE_HELP)(evaluate)
 
 

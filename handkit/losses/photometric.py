@@ -27,6 +27,18 @@ def photometric_l1(
     return mean_of(error if confidence is None else error * confidence, each)
 
 
+def photometric_l1_released(
+    pred: Float[Tensor, "*B C H W"], foreground: Float[Tensor, "*B C H W"], confidence: Float[Tensor, "*B"]
+) -> Tensor:
+    """Eq. 6 as S2HAND's code computes it: the mean of |I_re - I| over all pixels and channels, weighted by tc^2.
+
+    Both pictures are cut out already; sum tc^2 mean / sum tc^2 over the samples, 0 where no confidence is above 0.
+    """
+    weight = confidence.square()
+    error = (pred - foreground).abs().mean((-1, -2, -3))
+    return (error * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
 def ssim_loss(
     pred: Float[Tensor, "*B C H W"],
     target: Float[Tensor, "*B C H W"],

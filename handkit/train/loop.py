@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,11 @@ def train(
     device: str = "auto",
     force: bool = False,
     show_progress: bool = False,
+    on_validated: Callable[[int], None] | None = None,
 ) -> TrainResult:
     """Train a method, or go on with the run that `out` holds; `resolved` is the whole recipe, as plain values.
 
+    `on_validated` is called by the first process after every validation, with the step: for pictures of how it goes.
     Under `torchrun` all processes call it alike, and get the same result. SIGINT in any ends the run after the step at
     hand, saved. Raises HandkitError where `out` holds something else (unless `force`), and for a loss that is not
     finite.
@@ -76,7 +78,7 @@ def train(
                 said = f"goes on from step {run.step} with {changes}{_jump(recipe, changes)}"
                 log.note(run.step, said)
                 view.note(said)
-            run.go(log, view, stopped)
+            run.go(log, view, stopped, on_validated)
     finally:
         log.close()
         method.network = run.network  # without the wrapper, which would keep the processes' group alive
@@ -162,7 +164,9 @@ class _Run:
             metrics=self.best["metrics"],
         )
 
-    def go(self, log: TrainLog, view: TrainView, stopped: threading.Event) -> None:
+    def go(
+        self, log: TrainLog, view: TrainView, stopped: threading.Event, on_validated: Callable[[int], None] | None
+    ) -> None:
         """Steps until the end, or until `stopped` is set in a process."""
         recipe, pace = self.recipe, Pace()
         batches = self.method.batches(self.step * recipe.accumulate, place_of(self.fabric))
@@ -176,6 +180,8 @@ class _Run:
                 view.say(row)
             if self.step % recipe.validate_every == 0 or last:
                 log.write("validation", {"step": self.step, **self._validate()})
+                if on_validated is not None and self.fabric.is_global_zero:
+                    on_validated(self.step)
             if self.step % recipe.save_every == 0 or last:
                 self.save()
                 saved = self.step

@@ -1,0 +1,278 @@
+"""`handkit selfsup s2hand` and `handkit selfsup s2hand-video`: stages, one run of `train` each, in OUT/<stage>."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from typing_extensions import Unpack
+
+from handkit.errors import HandkitError
+from handkit.hand.model import load_hand
+from handkit.methods.s2hand import S2HandMethod
+from handkit.methods.s2hand_loss import STAGE_TERMS, S2HandLoss
+from handkit.methods.s2hand_recipe import S2HandRecipe, stage_training, term_weights
+from handkit.nets.s2hand_system import S2HandSystem, build_system, load_system
+from handkit.recipe import load_recipe
+from handkit.runs.previews import PreviewWriter
+from handkit.runs.result import INTERRUPTED, RunOptions, print_interrupted, report_console, report_table
+from handkit.runs.s2hand_data import GatheredData, gather_data
+from handkit.train import TrainResult, seed_all, train
+
+logger = logging.getLogger(__name__)
+
+ALL: Final = "all"
+WEIGHTS: Final = "s2hand.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfsupOptions:
+    """What is run: `together` is the stage that follows the two branches, "images" or "video"; `stage` one, or all.
+
+    With `init` and all stages, the branches are those of that checkpoint: only `together` is trained.
+    """
+
+    together: str
+    stage: str = ALL
+    init: Path | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class SelfsupResult:
+    """How the stages ended, in their order; `summary` is what `--json` prints."""
+
+    out: Path
+    data: GatheredData
+    stages: dict[str, TrainResult]
+    planned: dict[str, int]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def interrupted(self) -> bool:
+        return any(run.interrupted for run in self.stages.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 a part of the data could not be read, 130 interrupted."""
+        return INTERRUPTED if self.interrupted else int(self.data.has_failures)
+
+
+def selfsup_s2hand(
+    out: Path,
+    asked: SelfsupOptions,
+    *,
+    recipe: str = "s2hand",
+    changes: Sequence[str] = (),
+    **options: Unpack[RunOptions],
+) -> SelfsupResult:
+    """Gather the data, then train the asked stages, or go on with those in `out`.
+
+    A stage starts from what the ones before left in `out`, or from `init`. Raises HandkitError where no usable hand is
+    found, a stage has nothing to start from, and for weights of another kind.
+    """
+    settings = load_recipe(S2HandRecipe, recipe, changes)
+    stages = stages_of(settings, asked)
+    data = gather_data(out, settings, show_progress=options.get("show_progress", False))
+    if "video" in stages:
+        data.check_windows(settings.data)
+    planned = {stage: planned_steps(settings, stage, data) for stage in stages}
+    runs: dict[str, TrainResult] = {}
+    if not asked.dry_run:
+        for stage in stages:
+            runs[stage] = run_stage(out, stage, settings, data, init=asked.init, **options)
+            if runs[stage].interrupted:
+                break
+    result = SelfsupResult(out, data, runs, planned)
+    return SelfsupResult(out, data, runs, planned, _summary(result, settings, asked))
+
+
+def stages_of(settings: S2HandRecipe, asked: SelfsupOptions) -> list[str]:
+    """The stages to run, in order. Raises HandkitError for a stage that the recipe or the command has not."""
+    known = ["hand", *(["keypoints"] if learns_keypoints(settings) else []), asked.together]
+    if asked.stage == ALL:
+        return [asked.together] if asked.init is not None else known
+    if asked.stage not in known:
+        why = "the recipe has no 2D keypoint estimator" if asked.stage == "keypoints" else "it is the other command's"
+        raise HandkitError(f"there is no stage {asked.stage!r} here: {why}", f"stages are all, {', '.join(known)}")
+    return [asked.stage]
+
+
+def learns_keypoints(settings: S2HandRecipe) -> bool:
+    """Whether a 2D keypoint estimator takes part: a recipe, and a term of weight above 0."""
+    weights = term_weights(settings.loss, settings.data.frames)
+    return settings.keypoints is not None and weights["estimated"] > 0
+
+
+def planned_steps(settings: S2HandRecipe, stage: str, data: GatheredData) -> int:
+    return stage_training(
+        settings.train, settings.stage(stage), frames=data.training, batch=_frames_a_step(settings, stage)
+    ).steps
+
+
+def run_stage(
+    out: Path,
+    stage: str,
+    settings: S2HandRecipe,
+    data: GatheredData,
+    *,
+    init: Path | None = None,
+    **options: Unpack[RunOptions],
+) -> TrainResult:
+    """Train one stage into OUT/<stage>, or go on with it."""
+    recipe = stage_training(
+        settings.train, settings.stage(stage), frames=data.training, batch=_frames_a_step(settings, stage)
+    )
+    seed_all(recipe.seed)
+    network, before = _network(out, stage, settings, init)
+    hand = load_hand(settings.hand, "right")
+    windows = stage == "video"
+    objective = S2HandLoss(
+        settings.loss,
+        hand,
+        stage=stage,
+        frames=settings.data.frames if windows else 1,
+        supervision=settings.data.supervision,
+        landmarks=data.landmarks,
+        has_keypoints=network.keypoints is not None,
+        without=settings.stage(stage).without,
+    )
+    batch = _frames_a_step(settings, stage)
+    method = S2HandMethod(
+        network,
+        hand,
+        stage=stage,
+        objective=objective,
+        render=settings.loss.render,
+        source=data.windows(settings, batch) if windows else data.stills(settings, batch),
+        held_out=data.held_out(settings, batch, windows=windows),
+        learned_from={
+            "size": settings.network.size,
+            "source": data.words,
+            "landmarks": data.landmarks,
+            "supervision": settings.data.supervision,
+            **({"before": before} if before else {}),
+        },
+    )
+    folder = out / stage
+    return train(
+        method,
+        recipe,
+        out=folder,
+        resolved={**settings.model_dump(mode="json"), "train": recipe.model_dump(mode="json"), "stage": stage}
+        | {"data_key": data.key, "init": before},
+        on_validated=PreviewWriter(method, folder),
+        **options,
+    )
+
+
+def _frames_a_step(settings: S2HandRecipe, stage: str) -> int:
+    """The frames of a batch: of windows the most whole ones that it holds, at least one."""
+    batch = settings.stage(stage).batch
+    return max(1, batch // settings.data.frames) * settings.data.frames if stage == "video" else batch
+
+
+def _network(out: Path, stage: str, settings: S2HandRecipe, init: Path | None) -> tuple[S2HandSystem, dict[str, str]]:
+    """What a stage begins with, and the digests of the files it comes from."""
+    new_hand = {
+        "backbone": settings.network.backbone,
+        "camera": settings.network.camera,
+        "drop_path": settings.network.drop_path,
+        "mean_shape": settings.network.mean_shape,
+    }
+    estimator = settings.keypoints if learns_keypoints(settings) else None
+    new_keypoints = None if estimator is None else estimator.model_dump()
+    if stage == "hand" and init is None:
+        return build_system(hand=new_hand, backbone_weights=settings.network.backbone_weights), {}
+    if stage == "keypoints" and init is None:
+        return build_system(keypoints=new_keypoints), {}
+    given = [init] if init is not None else [out / name / WEIGHTS for name in ("hand", "keypoints")]
+    found = [path for path in given if path is not None and path.is_file()]
+    parts = [load_system(path)[0] for path in found]
+    hand = next((part.hand for part in parts if part.hand is not None), None)
+    keypoints = next((part.keypoints for part in parts if part.keypoints is not None), None)
+    if (hand is None and stage != "keypoints") or (keypoints is None and stage == "keypoints"):
+        what = "keypoint estimator" if stage == "keypoints" else "3D network"
+        raise HandkitError(
+            f"stage {stage} has no {what} to start from in {given[0]}",
+            f"run --stage {'keypoints' if stage == 'keypoints' else 'hand'} first, or give --init CHECKPOINT",
+        )
+    if stage in ("hand", "keypoints"):
+        hand, keypoints = (hand, None) if stage == "hand" else (None, keypoints)
+    elif estimator is None:
+        keypoints = None
+    elif keypoints is None:
+        logger.warning("no keypoint estimator to start from: a new one learns together with the 3D network")
+        keypoints = build_system(keypoints=new_keypoints).keypoints
+    network = S2HandSystem(hand, keypoints)
+    return network.train(), {
+        path.parent.name or path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found
+    }
+
+
+def _summary(result: SelfsupResult, settings: S2HandRecipe, asked: SelfsupOptions) -> dict[str, Any]:
+    told = {
+        stage: {
+            "steps": run.step,
+            "of": run.steps,
+            "seconds": round(run.seconds, 1),
+            **(
+                {}
+                if run.interrupted
+                else {"weights": str(run.weights), "held_out": run.metrics, "best_step": run.best_step}
+            ),
+        }
+        for stage, run in result.stages.items()
+    }
+    return {
+        "out": str(result.out),
+        "dry_run": asked.dry_run,
+        "interrupted": result.interrupted,
+        "data": result.data.to_json(),
+        "planned_steps": result.planned,
+        "terms": {stage: list(STAGE_TERMS[stage]) for stage in result.planned},
+        "stages": told,
+    }
+
+
+_TITLES: Final = {
+    "projected_px": "projected, px of 224",
+    "projected_percent": "% of the hand",
+    "estimated_px": "estimated, px of 224",
+    "joints_3d_pa_mm": "PA-MPJPE, mm",
+}
+
+
+def print_report(result: SelfsupResult) -> None:
+    """Print to stdout."""
+    console = report_console()
+    for line in result.data.lines():
+        console.print(line, soft_wrap=True)
+    if result.summary["dry_run"]:
+        for stage, steps in result.planned.items():
+            console.print(f"stage {stage}: {steps} steps")
+        console.print("a dry run: nothing was trained; leave --dry-run out to begin")
+        return
+    table = report_table("held out: mean", *_TITLES.values())
+    for stage, run in result.stages.items():
+        if not run.interrupted:
+            table.add_row(stage, *(f"{run.metrics[key]:.2f}" if key in run.metrics else "-" for key in _TITLES))
+    console.print(table)
+    last = next(reversed(result.stages.values()))
+    if last.interrupted:
+        print_interrupted(console, last)
+        return
+    for stage, run in result.stages.items():
+        console.print(
+            f"{stage}: {run.steps} steps in {run.seconds:.0f} s, best at step {run.best_step}", soft_wrap=True
+        )
+    console.print(f"wrote {last.weights}, previews, recipe.json and logs beside it", soft_wrap=True)
+    console.print(f"next: {_next(result, last)}", soft_wrap=True)
+
+
+def _next(result: SelfsupResult, last: TrainResult) -> str:
+    if list(result.stages) == ["keypoints"]:
+        return f"handkit demo YOUR_VIDEO.mp4 --keypoint-source hourglass --checkpoint {last.weights}"
+    return f"handkit demo YOUR_VIDEO.mp4 --method s2hand --checkpoint {last.weights}"
