@@ -16,7 +16,7 @@ from handkit.data.staged_batches import Batch, BatchSource
 from handkit.hand.model import HandModel
 from handkit.hand.scaled import ScaledHandLayer, ScaledHandOutput
 from handkit.methods.s2hand_loss import UNIT, Estimate, S2HandLoss, rotations_of, target_of
-from handkit.methods.s2hand_picture import render_hands
+from handkit.methods.s2hand_picture import render_hands, shrunk
 from handkit.methods.s2hand_recipe import RenderRecipe
 from handkit.metrics import epe_2d_px, pa_mpjpe_mm, quaternion_smoothness_rad, sd_over_time
 from handkit.nets.hourglass import KeypointOutput
@@ -136,9 +136,16 @@ class S2HandMethod:
         )
         picture = None
         if want_picture:
-            size = self.render.size or width
-            faces = self.layer.mano.faces
-            picture = render_hands(hand, out, faces, width=width, size=min(size, width), settings=self.render)
+            size = min(self.render.size or width, width)
+            picture = render_hands(
+                hand,
+                out,
+                self.layer.mano.faces,
+                width=width,
+                size=size,
+                settings=self.render,
+                background=shrunk(images, size),
+            )
         return Estimate(hand, out, keypoints, picture)
 
 

@@ -170,7 +170,7 @@ class S2HandLoss:
             }
         return {
             "pixel": lambda: photometric_l1(picture.rgb, shown, seen, target.confidence.sum(-1)),
-            "ssim": lambda: ssim_loss(picture.rgb, shown, seen),
+            "ssim": lambda: ssim_loss(drawn, shown, seen),
             "color": lambda: mean_color(drawn, inside, seen, sure),
             "texture": lambda: texture_outliers(texture),
         }

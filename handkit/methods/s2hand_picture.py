@@ -23,8 +23,13 @@ def render_hands(
     width: int,
     size: int,
     settings: RenderRecipe,
+    background: Float[Tensor, "*B 3 S S"],
 ) -> SoftImage:
-    """Hands of a crop `width` px wide as pictures [*B, 3, size, size] on black, in float32."""
+    """Hands of a crop `width` px wide drawn over the crop itself at `size` px, in float32.
+
+    On the picture, not on black, an edge that blends with what is behind it is no error by itself: on black every edge
+    pixel would ask the hand to grow.
+    """
     assert hand.texture is not None
     assert hand.light is not None
     with torch.autocast(out.vertices.device.type, enabled=False):
@@ -40,7 +45,7 @@ def render_hands(
             gamma=settings.gamma,
             near=_NEAR_M,
             far=_FAR_M,
-            background=0.0,
+            background=background,
             face_colors=colors,
         )
 

@@ -28,7 +28,8 @@ MEAN_COLOR: Final = (200 / 256, 150 / 256, 150 / 256)
 
 _REST_SCALE: Final = 0.95
 _REST_DEPTH_M: Final = 0.65
-_REST_LIGHT: Final = 1.0
+# As released, where normals point inwards: out of the hand the same lamp is at (-1, -1, -1), before it, above and left.
+_REST_LIGHT: Final = (*(1.0,) * 8, *(-1.0,) * 3)
 _START_STD: Final = 0.001
 _LOW_BLOCKS: Final = 3  # of torchvision's `features`: a map a quarter of the image
 _LOW_SIZE: Final = (56, 56)
@@ -150,7 +151,8 @@ class AppearanceHeads(nn.Module):
         self.light = _head(256, 64, LIGHT)
         for parameter in self.parameters():
             nn.init.zeros_(parameter) if parameter.ndim == 1 else nn.init.normal_(parameter, std=_START_STD)
-        nn.init.constant_(self.light.get_parameter("2.bias"), _REST_LIGHT)
+        with torch.no_grad():
+            self.light.get_parameter("2.bias").copy_(torch.tensor(_REST_LIGHT))
         self.register_buffer("mean_color", torch.tensor(MEAN_COLOR), persistent=False)
 
     def forward(self, low: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N 1538 3"], Float[Tensor, "N 11"]]:

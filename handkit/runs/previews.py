@@ -12,6 +12,7 @@ from torch import Tensor
 from handkit.images import write_image
 from handkit.methods.s2hand import S2HandMethod
 from handkit.methods.s2hand_loss import UNIT, Estimate, target_of
+from handkit.methods.s2hand_picture import foreground
 from handkit.render.overlay import draw_skeleton
 
 _HANDS: Final = 6
@@ -49,7 +50,8 @@ def preview(method: S2HandMethod, batch: dict[str, Tensor], found: Estimate) -> 
         crop = batch["image"][i, 0].permute(1, 2, 0).cpu().numpy()
         cells = [_with_skeleton(crop, one[i, 0].detach().float().cpu().numpy()) for one in points]
         if found.picture is not None:
-            cells.append(_enlarged(_picture(found.picture.rgb[i, 0])))
+            drawn = found.picture.rgb[i, 0] * foreground(found.picture)[i, 0]
+            cells.append(_enlarged(_picture(drawn)))
         rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows, axis=0)
 
