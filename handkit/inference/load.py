@@ -2,39 +2,69 @@
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import torch
 
-from handkit.checkpoint import find_weights
+from handkit.checkpoint import CheckpointInfo, find_weights
 from handkit.errors import HandkitError
+from handkit.hand.model import HandModel
 from handkit.inference.predictor import MAX_GAP_S, SequencePredictor
 from handkit.nets import load_network
 
 logger = logging.getLogger(__name__)
 
 USUAL: Final = "seqhand-small.safetensors"
-_TRAIN: Final = "train them with `handkit pretrain seqhand --out DIR`"
 
 
-def find_checkpoint(path: Path | None = None) -> Path:
-    """The file of weights: `path`, the only one in a run's folder `path`, else `seqhand-small` among the weights.
+class Weights(NamedTuple):
+    """Weights of one kind: their usual file, the command that trains them, and a run's folders that hold them."""
 
-    Raises HandkitError where there is none, or a folder has several.
+    usual: str
+    train: str
+    stages: tuple[str, ...] = ()
+
+    @property
+    def how(self) -> str:
+        """The way out where there are none."""
+        return f"train them with `handkit {self.train} --out DIR` and give --checkpoint DIR"
+
+
+S2HAND: Final = Weights("s2hand.safetensors", "selfsup s2hand", ("video", "images", "hand"))
+KEYPOINTS: Final = Weights("s2hand.safetensors", "selfsup s2hand --stage keypoints", ("video", "images", "keypoints"))
+
+
+class Trained(Protocol):
+    """What is known of any predictor."""
+
+    @property
+    def info(self) -> CheckpointInfo: ...
+
+    @property
+    def hand(self) -> HandModel: ...
+
+
+def find_checkpoint(path: Path | None = None, kind: Weights | None = None) -> Path:
+    """The file of weights of a kind, `seqhand-small` unless told: `path`, else the usual one among the weights.
+
+    Of a folder `path` it is the only file, or that of the first stage which a run in several left there. Raises
+    HandkitError where there is none, or a folder has several.
     """
+    kind = kind or Weights(USUAL, "pretrain seqhand")
     if path is None:
         try:
-            return find_weights(USUAL)
+            return find_weights(kind.usual)
         except HandkitError as error:
-            raise HandkitError(error.what, f"{_TRAIN} and give --checkpoint DIR") from error
+            raise HandkitError(error.what, kind.how) from error
     if not path.exists():
-        raise HandkitError(f"{path} does not exist", f"check the path, or {_TRAIN}")
+        raise HandkitError(f"{path} does not exist", f"check the path, or {kind.how}")
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.safetensors"))
+    folders = [path, *(path / stage for stage in kind.stages)]
+    found = next((files for folder in folders if (files := sorted(folder.glob("*.safetensors")))), [])
     if len(found) != 1:
         what = f"{path} holds {'no weights' if not found else ', '.join(file.name for file in found)}"
-        raise HandkitError(what, f"name one file, or {_TRAIN}" if found else f"name a file, or {_TRAIN}")
+        raise HandkitError(what, f"name {'one' if found else 'a'} file, or {kind.how}")
     return found[0]
 
 
@@ -43,23 +73,26 @@ def load_predictor(path: Path, *, device: str = "cpu", max_gap_s: float = MAX_GA
 
     Raises HandkitError for a file that is damaged or of another kind, and for CUDA where there is none.
     """
+    network, info = load_network(path)
+    return SequencePredictor(network, info, device=pick_device(device), max_gap_s=max_gap_s)
+
+
+def pick_device(device: str) -> str:
+    """ "cpu" or "cuda" of "cpu", "cuda" and "auto"; raises HandkitError for CUDA where there is none."""
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise HandkitError(
             "--device cuda: no CUDA device is available", "leave --device out, or install a CUDA build of torch"
         )
-    network, info = load_network(path)
-    return SequencePredictor(
-        network, info, device="cuda" if has_cuda and device != "cpu" else "cpu", max_gap_s=max_gap_s
-    )
+    return "cuda" if has_cuda and device != "cpu" else "cpu"
 
 
-def words_of(predictor: SequencePredictor, path: Path) -> str:
+def words_of(predictor: Trained, path: Path) -> str:
     """The network in the words of hands.npz: its name, its file and its training step."""
     return f"{predictor.info.network['name']} ({path.name}, step {predictor.info.step})"
 
 
-def warn_of_other_hand(predictor: SequencePredictor, path: Path, hand: str) -> None:
+def warn_of_other_hand(predictor: Trained, path: Path, hand: str) -> None:
     """Log where the hands will be another model's than those the network was trained with."""
     trained = predictor.hand.name
     if trained != hand:

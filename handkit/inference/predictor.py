@@ -173,6 +173,6 @@ def crop_size(info: CheckpointInfo) -> int:
     if not isinstance(size, int) or size < 1:
         raise HandkitError(
             f"the checkpoint of {info.method} does not say on which pictures it was trained",
-            "give a checkpoint of `handkit pretrain seqhand` or `handkit finetune seqhand`",
+            "give a checkpoint of `handkit pretrain seqhand`, `handkit finetune seqhand` or `handkit selfsup s2hand`",
         )
     return size

@@ -7,7 +7,7 @@ import torch
 
 from handkit.checkpoint import CheckpointInfo, save_checkpoint
 from handkit.inference.looks import Look, look_at
-from handkit.nets import SequenceNetwork, build_network
+from handkit.nets import HourglassNetwork, S2HandNetwork, S2HandSystem, SequenceNetwork, build_network
 
 SIZE = 64
 
@@ -51,3 +51,53 @@ def looks_of(
         )
         for t in range(begin, begin + count)
     ]
+
+
+# Of the noise below; pictures are tens of times further from each other.
+_SPREAD = {"pose": 0.006, "shape": 0.006, "rotation": 0.02, "scale": 0.0005, "translation": 0.0005}
+
+
+def small_system(*, hand: bool = True, keypoints: bool = False, camera: str = "perspective") -> S2HandSystem:
+    """Seeded weights whose answers differ from picture to picture, near a hand in front of the camera."""
+    torch.manual_seed(0)
+    network = S2HandNetwork(camera=camera, drop_path=0.0) if hand else None
+    estimator = HourglassNetwork(stacks=1, features=16, modules=1) if keypoints else None
+    system = S2HandSystem(network, estimator)
+    coarse = torch.rand(16, 3, 12, 12) * torch.linspace(0, 1, 16)[:, None, None, None]
+    coarse[::3, :, :6] = 0
+    images = torch.nn.functional.interpolate(coarse, (128, 128), mode="bilinear")
+    with torch.no_grad():
+        # Without statistics of pictures little of one gets through so deep a network.
+        for layer in system.modules():
+            if isinstance(layer, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+                layer.momentum = 1.0
+        system.train()(images)
+        system.eval()
+        if network is not None:
+            _spread_answers(network, images)
+        if estimator is not None:
+            for stack in estimator.stacks:
+                stack.score.weight.mul_(40)
+    return system
+
+
+def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
+    for layer in network.appearance.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.kaiming_normal_(layer.weight)
+    for head in (network.appearance.texture, network.appearance.light):
+        head[-1].weight.mul_(0.1)
+    network.appearance.light[-1].bias[8:].copy_(torch.tensor([-0.4, -0.6, -0.7]))
+    pooled = network.backbone.features((images - network.mean) / network.std).mean((-2, -1))
+    network.geometry.base.train()(pooled)
+    pooled = network.geometry.base.eval()(pooled)
+    for name, wanted in _SPREAD.items():
+        head = network.geometry.get_submodule(name)
+        head[-1].weight.mul_(wanted / head(pooled).std(0).max())
+
+
+def write_s2hand(path: Path, system: S2HandSystem | None = None, *, size: int = 128) -> Path:
+    system = system or small_system()
+    info = CheckpointInfo("s2hand", system.describe(), {"network": {"size": size}}, step=7, data={"hand": "open"})
+    save_checkpoint(path, system, info)
+    return path
