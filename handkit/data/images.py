@@ -15,7 +15,7 @@ from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample, build_sample
 from handkit.demo.camera import CameraChoice
 from handkit.demo.inputs import find_units
-from handkit.demo.options import stamp_of
+from handkit.demo.options import stamps_of
 from handkit.demo.sources import GivenHands
 from handkit.detect.detection import HandDetection
 from handkit.images import RgbImage, image_focal_px, image_size, read_image
@@ -74,7 +74,7 @@ class Images(AnnotatedDataset):
     @property
     def settings(self) -> dict[str, Any]:
         """What else than pictures and cameras decides the samples."""
-        return {"side": self.side, "keypoints": _stamps(self._keypoints)}
+        return {"side": self.side, "keypoints": [] if self._keypoints is None else stamps_of(self._keypoints)}
 
     @property
     def sides_known(self) -> bool:
@@ -165,11 +165,3 @@ class Images(AnnotatedDataset):
             frame = next(frames)
         self._player = (path, frames, frame)
         return frame.image
-
-
-def _stamps(path: Path | None) -> list[Any]:
-    """Names, sizes and times of a file, or of a folder's files."""
-    if path is None:
-        return []
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [[file.name, *stamp_of(file)] for file in files]

@@ -1,6 +1,6 @@
 """Seen hands to fitted hands: the rows that hands.npz, the overlay and the exports are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,6 +68,11 @@ class HandPair:
 def is_fittable(detection: HandDetection) -> bool:
     """Whether enough of the hand was seen."""
     return bool(track_ready(detection.keypoint_scores[None])[0])
+
+
+def wanted_hands(found: Iterable[HandDetection], hands: str, max_hands: int) -> list[HandDetection]:
+    """The first `max_hands` of the side asked for: "both", "right" or "left"."""
+    return [hand for hand in found if hands in ("both", "right" if hand.is_right else "left")][:max_hands]
 
 
 def fit_stills(

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from handkit import __version__
 
-METHODS: Final = ("fit", "seqhand")
+METHODS: Final = ("fit", "seqhand", "s2hand")
+KEYPOINT_SOURCES: Final = ("mediapipe", "hourglass")
 EXPORT_FORMATS: Final = ("obj", "ply", "glb", "json")
 ROTATIONS: Final = (0, 90, 180, 270)
 
@@ -23,8 +23,9 @@ class DemoOptions:
 
     start, end: seconds of a video. stride: every n-th frame. rotate: degrees clockwise before anything else; cameras,
     boxes and keypoints given by the user are those of the turned image. K: fx, fy, cx, cy in pixels. duration: seconds
-    of webcam. smooth: strength of the temporal term, 0 for none. method: one of `METHODS`. checkpoint: the network's
-    file, None for the shipped one. refine_keypoints: whether the fit follows the network.
+    of webcam. smooth: strength of the temporal term, 0 for none. method: one of `METHODS`. keypoint_source: one of
+    `KEYPOINT_SOURCES`. checkpoint: the file of the network, else of the 2D estimator; None for the shipped one.
+    refine_keypoints: whether the fit follows the network.
     """
 
     max_hands: int = 2
@@ -37,6 +38,7 @@ class DemoOptions:
     duration: float | None = None
     bbox: Path | None = None
     keypoints: Path | None = None
+    keypoint_source: str = "mediapipe"
     K: tuple[float, float, float, float] | None = None
     focal: float | None = None
     camera: Path | None = None
@@ -60,7 +62,7 @@ class DemoOptions:
         """Changes whenever results could: options, the files they name, handkit's version."""
         asked = {key: value for key, value in self.to_json().items() if key not in _NOT_RESULTS}
         named = [self.bbox, self.keypoints, self.camera, self.checkpoint, Path(self.hand_model)]
-        stamps = [stamp for path in named if path is not None for stamp in _stamps(path)]
+        stamps = [stamp for path in named if path is not None for stamp in stamps_of(path)]
         text = json.dumps([__version__, asked, stamps], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -71,7 +73,9 @@ def stamp_of(path: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
-def _stamps(path: Path) -> Iterable[list[int]]:
+def stamps_of(path: Path) -> list[list[str | int]]:
+    """[name, size, mtime in ns] of a file, or of every file below a folder; nothing where there is none."""
     if path.is_dir():
-        return [stamp_of(file) for file in sorted(path.iterdir()) if file.is_file()]
-    return [stamp_of(path)] if path.is_file() else []
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        return [[file.relative_to(path).as_posix(), *stamp_of(file)] for file in files]
+    return [[path.name, *stamp_of(path)]] if path.is_file() else []

@@ -116,6 +116,11 @@ class GivenHands:
         else:
             self._frames = read_keypoints(given, is_right=is_right)
 
+    @property
+    def last(self) -> int:
+        """The last frame, or place among the images, with keypoints; -1 without any and where files go by names."""
+        return -1 if self._folder is not None else max(self._frames, default=-1)
+
     def find(self, image: RgbImage, frame: int, path: Path | None = None) -> list[HandDetection]:
         if self._folder is None or path is None:
             return self._frames.get(frame, [])

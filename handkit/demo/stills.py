@@ -9,7 +9,7 @@ import numpy as np
 
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import Stage, draw_hands
-from handkit.demo.hands import Sighting, fit_stills, is_fittable, join_rows
+from handkit.demo.hands import Sighting, fit_stills, is_fittable, join_rows, wanted_hands
 from handkit.demo.inputs import OVERLAY_FOLDER, Unit
 from handkit.demo.options import stamp_of
 from handkit.demo.results import HANDS, read_hands, write_hands, write_meshes
@@ -83,8 +83,7 @@ class StillsJob:
         size = (image.shape[1], image.shape[0])
         camera = self._tools.cameras.choose(path, size, image_focal_px(path))
         found = self._tools.sources.for_stills().find(image, self._unit.paths.index(path), path)
-        wanted = [hand for hand in found if options.hands in ("both", "right" if hand.is_right else "left")]
-        fittable = [hand for hand in wanted if is_fittable(hand)][: options.max_hands]
+        fittable = wanted_hands(filter(is_fittable, found), options.hands, options.max_hands)
         sightings = [Sighting(hand, path.name, size, camera.K, track_id=i) for i, hand in enumerate(fittable)]
         return _Looked(path, image, camera, sightings, time.monotonic() - started)
 

@@ -4,39 +4,24 @@ Between the readings (a network has one of its own) only keypoints are kept, so 
 """
 
 import time
-from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from handkit.ahead import ahead
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import write_overlay_video
-from handkit.demo.hands import Sighting, fit_over_time, is_fittable, join_rows
+from handkit.demo.following import Followed, follow_hands
+from handkit.demo.hands import fit_over_time, join_rows
 from handkit.demo.inputs import OVERLAY_VIDEO, RECORDING, WEBCAM_PREFIX, Unit
 from handkit.demo.options import stamp_of
 from handkit.demo.results import HANDS, write_hands, write_track_meshes
 from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
 from handkit.demo.tools import Tools
-from handkit.detect.track import Tracker
 from handkit.errors import HandkitError
 from handkit.export.predictions import Predictions
 from handkit.video import VideoReader, VideoWriter, WebcamReader
-
-# A hand seen in fewer frames is more likely a false alarm.
-_MIN_TRACK_FRAMES = 3
-# Two frames of broken files may claim one time.
-_MIN_STEP_S = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class _Followed:
-    """What the first reading found: the sightings of each track, in order of time, and how many frames there were."""
-
-    tracks: list[list[Sighting]]
-    landmarks: str
-    frames: int
 
 
 def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> InputRecord:
@@ -51,13 +36,17 @@ def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> Inp
     reader = VideoReader(path, start_s=options.start, end_s=options.end, stride=options.stride, rotate=options.rotate)
     stamp = stamp_of(path)
     camera = camera or tools.cameras.choose(path, reader.size)
-    followed = _follow(unit, reader, camera, tools)
+    frames = ahead(tools.progress(reader, f"{unit.name}: finding hands", reader.frame_count))
+    with tools.sources.for_video(path) as source:
+        followed = follow_hands(reader, frames, source, camera.K, hands=options.hands, max_hands=options.max_hands)
+    if not followed.frames:
+        raise HandkitError(f"{path}: no frame from {options.start:g} s on", "check --start and --end")
     damage = reader.damaged
     rows = _pose(unit, reader, followed, tools)
     if options.overlay:
-        frames = tools.progress(reader, f"{unit.name}: drawing", reader.frame_count)
+        shown = tools.progress(reader, f"{unit.name}: drawing", reader.frame_count)
         fps = reader.fps / options.stride
-        write_overlay_video(folder / OVERLAY_VIDEO, frames, rows, tools.hands, side_by_side=options.side_view, fps=fps)
+        write_overlay_video(folder / OVERLAY_VIDEO, shown, rows, tools.hands, side_by_side=options.side_view, fps=fps)
     write_track_meshes(folder, rows, tools.hands, options.export)
     record = InputRecord(
         input=str(path),
@@ -101,56 +90,7 @@ def process_webcam(unit: Unit, tools: Tools) -> InputRecord:
     return replace(record, input=str(unit.paths[0]), kind="webcam")
 
 
-def _follow(unit: Unit, reader: VideoReader, camera: Camera, tools: Tools) -> _Followed:
-    """The first reading: hands of every frame, and whose they are."""
-    options = tools.options
-    path = reader.path
-    tracker = Tracker(max_hands=options.max_hands if options.hands == "both" else None)
-    seen: dict[int, list[Sighting]] = {}
-    frames, time_s = 0, -1.0
-    with tools.sources.for_video(path) as source:
-        for frame in ahead(tools.progress(reader, f"{unit.name}: finding hands", reader.frame_count)):
-            frames += 1
-            time_s = max(frame.time_s, time_s + _MIN_STEP_S)
-            found = [hand for hand in source.find(frame.image, frame.index) if is_fittable(hand)]
-            for hand, track_id in zip(found, tracker.update(time_s, found), strict=True):
-                if track_id is not None:
-                    sighting = Sighting(hand, path.name, reader.size, camera.K, frame.index, time_s)
-                    seen.setdefault(track_id, []).append(sighting)
-        landmarks = source.landmarks
-    if not frames:
-        raise HandkitError(f"{path}: no frame from {options.start:g} s on", "check --start and --end")
-    sides = {track_id: summary.is_right for track_id, summary in tracker.summaries().items()}
-    kept = {
-        track_id: sightings
-        for track_id, sightings in seen.items()
-        if len(sightings) >= min(_MIN_TRACK_FRAMES, frames)
-        and options.hands in ("both", "right" if sides[track_id] else "left")
-    }
-    limited = _at_most(options.max_hands, kept)
-    tracks = [
-        [
-            replace(s, track_id=number, detection=replace(s.detection, is_right=sides[track_id]))
-            for s in limited[track_id]
-        ]
-        for number, track_id in enumerate(sorted(limited))
-    ]
-    return _Followed(tracks, landmarks, frames)
-
-
-def _at_most(max_hands: int, tracks: dict[int, list[Sighting]]) -> dict[int, list[Sighting]]:
-    """At most so many hands in any frame: the tracks seen longest go first."""
-    taken: Counter[int] = Counter()
-    kept: dict[int, list[Sighting]] = {}
-    for track_id, sightings in sorted(tracks.items(), key=lambda item: -len(item[1])):
-        free = [sighting for sighting in sightings if taken[sighting.frame] < max_hands]
-        taken.update(sighting.frame for sighting in free)
-        if free:
-            kept[track_id] = free
-    return kept
-
-
-def _pose(unit: Unit, reader: VideoReader, followed: _Followed, tools: Tools) -> Predictions:
+def _pose(unit: Unit, reader: VideoReader, followed: Followed, tools: Tools) -> Predictions:
     """Rows of all tracks, by frame and then by track: by the network, by the fit, or by one after the other."""
     tracks, options = followed.tracks, tools.options
     parts: list[Predictions] | None = None

@@ -40,8 +40,8 @@ class DetectedFinder:
     side is the sample's; else both are the detector's.
     """
 
-    def __init__(self, *, sides_known: bool) -> None:
-        self._sides_known = sides_known
+    def __init__(self, *, sides_known: bool, min_score: float = 0.5) -> None:
+        self._sides_known, self._min_score = sides_known, min_score
         self._boxes: dict[str, list[GivenBox]] = {}
         self._boxed: BoxedHands | None = None
         self._whole: DetectedHands | None = None
@@ -62,12 +62,13 @@ class DetectedFinder:
 
     def _in_picture(self, sample: HandSample) -> list[HandDetection]:
         if self._whole is None:
-            self._whole = DetectedHands(DemoOptions(max_hands=2 if self._sides_known else 1), tracking=False)
+            asked = DemoOptions(max_hands=2 if self._sides_known else 1, min_score=self._min_score)
+            self._whole = DetectedHands(asked, tracking=False)
         return self._whole.find(picture_of(sample), 0)
 
     def _in_box(self, sample: HandSample, is_right: bool | None) -> list[HandDetection]:
         if self._boxed is None:
-            self._boxed = BoxedHands(DemoOptions(), self._boxes)
+            self._boxed = BoxedHands(DemoOptions(min_score=self._min_score), self._boxes)
         x0, y0, x1, y1 = map(float, sample["bbox"])
         self._boxes["0"] = [GivenBox((x0, y0, x1, y1), is_right)]
         return self._boxed.find(picture_of(sample), 0)
