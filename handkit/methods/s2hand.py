@@ -121,10 +121,10 @@ class S2HandMethod:
         images, leading = float_images(batch["image"]), batch["image"].shape[:2]
         width = images.shape[-1]
         said = self.network(images.flatten(0, 1), want_texture=self.objective.needs_picture)
-        keypoints = None if said.keypoints is None else KeypointOutput(*_leading(said.keypoints, leading))
+        keypoints: KeypointOutput | None = None if said.keypoints is None else _unflattened(said.keypoints, leading)
         if said.hand is None:
             return Estimate(None, None, keypoints, None)
-        hand = S2HandOutput(*_leading(said.hand, leading))
+        hand: S2HandOutput = _unflattened(said.hand, leading)
         out = self.layer(
             pca=hand.pca,
             betas=hand.betas,
@@ -164,8 +164,9 @@ def hand_size(keypoints: Float[Tensor, "*B 21 2"], known: Tensor) -> Float[Tenso
     return torch.where(known.sum(-1) > 1, size, torch.nan)
 
 
-def _leading(values: tuple[Tensor | None, ...], leading: torch.Size) -> list[Tensor | None]:
-    return [None if value is None else value.unflatten(0, leading) for value in values]
+def _unflattened(said: Any, leading: torch.Size) -> Any:
+    """A tuple of tensors [N, ...] as the same one of [M, n, ...]."""
+    return type(said)(*(None if value is None else value.unflatten(0, leading) for value in said))
 
 
 def _learning(network: S2HandSystem, objective: S2HandLoss) -> list[torch.nn.Parameter]:

@@ -63,7 +63,7 @@ class KeypointNetworkRecipe(Recipe):
 class CropRecipe(Recipe):
     """How hands are cut out: the crop's side over the hand's box, and how it moves; a window moves as one."""
 
-    box_scale: Annotated[float, Field(ge=1, le=3)] = 2.2
+    box_scale: Annotated[float, Field(ge=1, le=3)] = 1.6
     reposition: Annotated[float, Field(ge=0, le=1)] = 0.5
     rotate_deg: Annotated[float, Field(ge=0, le=180)] = 180.0
     scale_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -58,7 +58,8 @@ class S2HandNetwork(nn.Module):
     """EfficientNet to `S2HandOutput`.
 
     `camera` says how its hands are projected (Table 8) and changes nothing here. `drop_path` is the share of residual
-    branches that training leaves out, towards which it rises from block to block.
+    branches that training leaves out, towards which it rises from block to block. With `mean_shape` every hand has the
+    mean shape.
 
     The last layers of scale and translation start as released: a scale of 0.95, 0.65 m away. Those of pose, shape and
     rotation, of which nothing is said, start alike with no bias, so that the first hands are all the mean hand.
@@ -73,12 +74,13 @@ class S2HandNetwork(nn.Module):
         backbone: str = "efficientnet_b0",
         camera: Camera = "perspective",
         drop_path: float = 0.2,
+        mean_shape: bool = False,
         backbone_weights: WeightsPath | None = None,
     ) -> None:
         super().__init__()
         _check_arguments(backbone, camera, drop_path)
-        self.camera = camera
-        self._arguments = {"backbone": backbone, "camera": camera, "drop_path": drop_path}
+        self.camera, self.mean_shape = camera, mean_shape
+        self._arguments = {"backbone": backbone, "camera": camera, "drop_path": drop_path, "mean_shape": mean_shape}
         self.backbone = build_backbone(backbone, backbone_weights, stochastic_depth_prob=drop_path)
         self.geometry = GeometryHeads(BACKBONES[backbone].channels)
         self.appearance = AppearanceHeads(_LOW_CHANNELS[backbone])
@@ -99,6 +101,8 @@ class S2HandNetwork(nn.Module):
         low = (images - self.mean) / self.std
         low = blocks[:_LOW_BLOCKS](low.contiguous(memory_format=torch.channels_last))
         hand = self.geometry(blocks[_LOW_BLOCKS:](low).mean((-2, -1)))
+        if self.mean_shape:
+            hand = (hand[0], 0 * hand[1], *hand[2:])
         return S2HandOutput(*hand, *(self.appearance(low) if want_texture else (None, None)))
 
     def appearance_parameters(self) -> Iterator[nn.Parameter]:

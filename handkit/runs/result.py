@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 from rich.console import Console
 from rich.table import Table
 
+from handkit.synth.threads import cores
 from handkit.train import TrainResult
 
 INTERRUPTED = 130
@@ -42,6 +43,11 @@ def summarize(ended: TrainResult, **known: Any) -> dict[str, Any]:
         "interrupted": ended.interrupted,
         **known,
     }
+
+
+def loading_workers(given: int | str) -> int:
+    """Loading processes: one for every core that training leaves idle, none on two cores."""
+    return given if isinstance(given, int) else max(0, min(12, cores() - 2))
 
 
 def report_console() -> Console:

@@ -150,6 +150,7 @@ def run_stage(
         held_out=data.held_out(settings, batch, windows=windows),
         learned_from={
             "size": settings.network.size,
+            "box_scale": settings.data.crop.box_scale,
             "source": data.words,
             "landmarks": data.landmarks,
             "supervision": settings.data.supervision,

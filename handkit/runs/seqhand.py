@@ -26,6 +26,7 @@ from handkit.recipe import load_recipe
 from handkit.runs.result import (
     RunOptions,
     RunResult,
+    loading_workers,
     print_interrupted,
     print_written,
     report_console,
@@ -33,7 +34,6 @@ from handkit.runs.result import (
     summarize,
 )
 from handkit.synth.batches import SyntheticBatches, fixed_batches
-from handkit.synth.threads import cores
 from handkit.train import Place, TrainResult, seed_all, train
 
 
@@ -99,7 +99,7 @@ def finetune_seqhand(
             training,
             batch=settings.data.batch,
             seed=settings.train.seed,
-            workers=_workers(settings.data.workers),
+            workers=loading_workers(settings.data.workers),
             mask_distance=mask,
         ),
         held_out=HeldOutStills(held_out, count=settings.data.validation_stills, batch=settings.data.batch),
@@ -139,7 +139,7 @@ def _windows(settings: SeqHandRecipe, *, batch: int, frames: int) -> BatchSource
         "frames": frames,
         "size": settings.network.size,
         "seed": settings.train.seed,
-        "workers": _workers(given.workers),
+        "workers": loading_workers(given.workers),
         "mask_distance": settings.loss.mask > 0,
         "color_jitter": ColorJitter() if given.color_jitter else None,
     }
@@ -213,11 +213,6 @@ def _stills(data: StillDataRecipe, size: int) -> tuple[list[tuple[HandCrops, flo
         training.append((HandCrops(read, rows=np.flatnonzero(scenes < first), **options), source.weight))
         held_out.append(HandCrops(read, rows=np.flatnonzero(scenes >= first), **options))
     return training, held_out
-
-
-def _workers(given: int | str) -> int:
-    """Loading processes: one for every core that training leaves idle, none on two cores."""
-    return given if isinstance(given, int) else max(0, min(12, cores() - 2))
 
 
 def _result(ended: TrainResult, **known: Any) -> RunResult:

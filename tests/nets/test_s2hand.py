@@ -67,7 +67,8 @@ def test_convention_first_hands(fresh: S2HandNetwork) -> None:
     assert (found.transl[:, 2] - 0.65).abs().max() < 0.01
     assert found.light is not None
     assert found.texture is not None
-    assert (found.light - 1).abs().max() < 1e-3
+    lamp = torch.tensor([1.0] * 8 + [-1.0] * 3)  # before the hand, above and left: normals point outwards here
+    assert (found.light - lamp).abs().max() < 1e-3
     mean = torch.tensor([200 / 256, 150 / 256, 150 / 256])
     torch.testing.assert_close(found.texture, mean.tanh().expand(4, 1538, 3), rtol=0, atol=1e-3)
     assert tuple(mean.tolist()) == MEAN_COLOR
@@ -144,11 +145,16 @@ def test_images_are_normalised_within() -> None:
 
 
 def test_describes_what_rebuilds_it() -> None:
-    arguments = {"backbone": "efficientnet_b0", "camera": "orthographic", "drop_path": 0.1}
+    arguments = {"backbone": "efficientnet_b0", "camera": "orthographic", "drop_path": 0.1, "mean_shape": True}
     network = S2HandNetwork(**arguments)
     assert network.describe() == arguments
     assert network.camera == "orthographic"
-    assert S2HandNetwork().describe() == {"backbone": "efficientnet_b0", "camera": "perspective", "drop_path": 0.2}
+    assert S2HandNetwork().describe() == {
+        "backbone": "efficientnet_b0",
+        "camera": "perspective",
+        "drop_path": 0.2,
+        "mean_shape": False,
+    }
 
 
 def test_wrong_arguments_and_images_are_said() -> None:
@@ -164,3 +170,11 @@ def test_wrong_arguments_and_images_are_said() -> None:
         network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"\[0, 3, 64, 64\]"):
         network(torch.zeros(0, 3, 64, 64))
+
+
+def test_mean_shape_is_every_hands() -> None:
+    network = S2HandNetwork(drop_path=0.0, mean_shape=True).eval()
+    with torch.no_grad():
+        found = network(torch.rand(2, 3, 64, 64), want_texture=False)
+    assert not found.betas.any()
+    assert found.pca.any()
