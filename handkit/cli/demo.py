@@ -11,7 +11,7 @@ import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, Rotation
 from handkit.cli.terminal import log_to_stderr, say, told_errors
-from handkit.demo.options import EXPORT_FORMATS, METHODS, DemoOptions
+from handkit.demo.options import EXPORT_FORMATS, KEYPOINT_SOURCES, METHODS, DemoOptions
 
 DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh, camera and pictures of them.
 
@@ -25,6 +25,8 @@ Without any, a short built-in clip is made, run, and compared with its known tru
     handkit demo video.mp4 --start 2 --end 10 --view side --export glb
     handkit demo photo.jpg --focal 1200 --json
     handkit demo video.mp4 --method seqhand --checkpoint runs/seqhand --refine-keypoints
+    handkit demo video.mp4 --method s2hand --checkpoint runs/s2hand --export glb
+    handkit demo video.mp4 --keypoint-source hourglass --checkpoint runs/s2hand
 """
 
 _INPUT = "Which hands"
@@ -40,7 +42,11 @@ class Hands(str, Enum):
 
 
 class Method(str, Enum):
-    FIT, SEQHAND = METHODS
+    FIT, SEQHAND, S2HAND = METHODS
+
+
+class KeypointSource(str, Enum):
+    MEDIAPIPE, HOURGLASS = KEYPOINT_SOURCES
 
 
 class View(str, Enum):
@@ -133,6 +139,12 @@ def demo(
             help="2D keypoints in place of the detector: OpenPose JSON or .npy.",
         ),
     ] = None,
+    keypoint_source: Annotated[
+        KeypointSource,
+        typer.Option(
+            rich_help_panel=_INPUT, help="hourglass: a trained 2D estimator, in MediaPipe's boxes or --bbox's."
+        ),
+    ] = KeypointSource.MEDIAPIPE,
     K: Annotated[
         str | None,
         typer.Option(
@@ -158,11 +170,19 @@ def demo(
         ),
     ] = None,
     method: Annotated[
-        Method, typer.Option(rich_help_panel=_FIT, help="seqhand: a trained network, over time; else the fit.")
+        Method,
+        typer.Option(
+            rich_help_panel=_FIT,
+            help="A trained network: seqhand over time, s2hand with texture and light; else the fit.",
+        ),
     ] = Method.FIT,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(metavar="FILE|DIR", rich_help_panel=_FIT, help="Of --method seqhand, else weights/seqhand-small."),
+        typer.Option(
+            metavar="FILE|DIR",
+            rich_help_panel=_FIT,
+            help="Weights, or a run's folder, of the method or the hourglass; else those in weights/.",
+        ),
     ] = None,
     refine_keypoints: Annotated[
         bool,
@@ -216,11 +236,11 @@ def demo(
         raise typer.BadParameter(f"{' and '.join(cameras)} exclude each other")
     if bbox is not None and keypoints is not None:
         raise typer.BadParameter("--bbox and --keypoints exclude each other")
-    if method is Method.FIT and (checkpoint is not None or refine_keypoints):
-        given = "--checkpoint" if checkpoint is not None else "--refine-keypoints"
-        raise typer.BadParameter(f"{given} is of --method seqhand")
-    if method is Method.SEQHAND and not refine_keypoints and _is_given(context, "smooth"):
-        raise typer.BadParameter("--smooth is of the fit: with --method seqhand give --refine-keypoints too")
+    _check_networks(method, keypoint_source, checkpoint, refine_keypoints=refine_keypoints)
+    if keypoints is not None and keypoint_source is KeypointSource.HOURGLASS:
+        raise typer.BadParameter("--keypoints and --keypoint-source hourglass exclude each other")
+    if method is not Method.FIT and not refine_keypoints and _is_given(context, "smooth"):
+        raise typer.BadParameter(f"--smooth is of the fit: with --method {method.value} give --refine-keypoints too")
     options = DemoOptions(
         max_hands=max_hands,
         hands=hands.value,
@@ -232,6 +252,7 @@ def demo(
         duration=duration,
         bbox=bbox,
         keypoints=keypoints,
+        keypoint_source=keypoint_source.value,
         K=_intrinsics(K) if K else None,
         focal=focal,
         camera=camera,
@@ -248,6 +269,17 @@ def demo(
         seed=seed,
     )
     _run_demo(inputs or [], out, options, as_json=as_json, quiet=quiet, force=force, debug=debug)
+
+
+def _check_networks(method: Method, source: KeypointSource, checkpoint: Path | None, *, refine_keypoints: bool) -> None:
+    is_hourglass = source is KeypointSource.HOURGLASS
+    if method is Method.FIT and checkpoint is not None and not is_hourglass:
+        raise typer.BadParameter("--checkpoint is of --method seqhand and s2hand, and of --keypoint-source hourglass")
+    if method is Method.FIT and refine_keypoints:
+        raise typer.BadParameter("--refine-keypoints is of --method seqhand and s2hand")
+    if method is Method.SEQHAND and is_hourglass:
+        what = "--method seqhand and --keypoint-source hourglass would each want a --checkpoint"
+        raise typer.BadParameter(f"{what}: use --method s2hand, or the fit")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -1,4 +1,7 @@
-"""Overlay pictures: meshes, skeletons, track and side over the input, and the hands from the side beside it."""
+"""Overlay pictures: meshes, skeletons, track and side over the input, and the hands from the side beside it.
+
+Hands whose appearance is known are drawn in their own colours and light, and alone on black beside the input.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -9,8 +12,12 @@ from jaxtyping import Float
 
 from handkit.ahead import ahead
 from handkit.demo.hands import HandPair
+from handkit.demo.posed import Posed
+from handkit.demo.textures import lit_meshes
+from handkit.export.appearance import Appearance
 from handkit.export.predictions import Predictions
 from handkit.images import RgbImage
+from handkit.render.faces import draw_colored
 from handkit.render.overlay import Mesh, beside, draw_label, draw_meshes, draw_skeleton, side_view, track_color
 from handkit.video import Frame, VideoWriter
 
@@ -36,40 +43,50 @@ def draw_hands(
     vertices: Sequence[Float[np.ndarray, "778 3"]],
     hands: HandPair,
     side: Stage | None,
+    appearance: Appearance | None = None,
 ) -> RgbImage:
-    """The picture with its hands drawn in place; with a stage, the side view next to it."""
+    """The picture with its hands drawn in place.
+
+    With their appearance, lit, and next to it the same alone on black; with a stage, the side view last.
+    """
     meshes = [
         Mesh(mesh, hands.model(bool(is_right)).faces, track_color(int(track)))
         for mesh, is_right, track in zip(vertices, rows.is_right, rows.track_id, strict=True)
     ]
-    if meshes:
+    alone = None if appearance is None else np.zeros_like(image)
+    if meshes and appearance is not None and alone is not None:
+        lit = lit_meshes(rows, vertices, appearance, hands)
+        draw_colored(image, lit, rows.K[0])
+        draw_colored(alone, lit, rows.K[0])
+    elif meshes:
         draw_meshes(image, meshes, rows.K[0])
     for i, mesh in enumerate(meshes):
         draw_skeleton(image, rows.joints_2d[i])
         label = f"{rows.track_id[i]} {'right' if rows.is_right[i] else 'left'}"
         low = rows.joints_2d[i].min(0)
         draw_label(image, label, (float(low[0]), float(low[1]) - 6), color=mesh.color)
+    height = image.shape[0]
+    image = image if alone is None else beside(image, alone)
     if side is None:
         return image
-    height = image.shape[0]
     return beside(image, side_view(meshes, size=(height, height), centre=side.centre, radius=side.radius))
 
 
 def write_overlay_video(
-    path: Path, frames: Iterable[Frame], rows: Predictions, hands: HandPair, *, side_by_side: bool, fps: float
+    path: Path, frames: Iterable[Frame], posed: Posed, hands: HandPair, *, side_by_side: bool, fps: float
 ) -> int:
-    """Draw the rows over the frames of a second reading; the number of frames written."""
-    stage = Stage(rows) if side_by_side else None
+    """Draw the hands over the frames of a second reading; the number of frames written."""
+    stage = Stage(posed.rows) if side_by_side else None
     with VideoWriter(path, fps=fps) as writer:
         first_s: float | None = None
-        for frame in ahead(_drawn(ahead(frames), rows, hands, stage)):
+        for frame in ahead(_drawn(ahead(frames), posed, hands, stage)):
             first_s = frame.time_s if first_s is None else first_s
             writer.write(frame.image, frame.time_s - first_s)
         return writer.frames_written
 
 
-def _drawn(frames: Iterable[Frame], rows: Predictions, hands: HandPair, stage: Stage | None) -> Iterator[Frame]:
-    meshes = _meshes_by_frame(rows, hands)
+def _drawn(frames: Iterable[Frame], posed: Posed, hands: HandPair, stage: Stage | None) -> Iterator[Frame]:
+    meshes = _meshes_by_frame(posed.rows, hands)
     waiting = next(meshes, None)
     for frame in frames:
         chosen: list[int] = []
@@ -79,11 +96,9 @@ def _drawn(frames: Iterable[Frame], rows: Predictions, hands: HandPair, stage: S
         if waiting is not None and waiting[0] == frame.index:
             _, chosen, vertices = waiting
             waiting = next(meshes, None)
-        yield Frame(
-            frame.index,
-            frame.time_s,
-            draw_hands(frame.image, rows.rows(np.array(chosen, np.int64)), vertices, hands, stage),
-        )
+        own = posed.pick(np.array(chosen, np.int64))
+        drawn = draw_hands(frame.image, own.rows, vertices, hands, stage, own.appearance)
+        yield Frame(frame.index, frame.time_s, drawn)
 
 
 def _meshes_by_frame(rows: Predictions, hands: HandPair) -> Iterator[tuple[int, list[int], list[np.ndarray]]]:

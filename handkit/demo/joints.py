@@ -15,6 +15,7 @@ from handkit.demo.camera import matrix_from_intrinsics
 from handkit.demo.hands import Sighting, rows_from_fit
 from handkit.demo.inputs import Unit
 from handkit.demo.options import stamp_of
+from handkit.demo.posed import Posed
 from handkit.demo.results import HANDS, write_hands, write_track_meshes
 from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
 from handkit.demo.tools import Tools
@@ -122,8 +123,8 @@ def process_joints(unit: Unit, tools: Tools) -> InputRecord:
         camera_source="--K" if tools.options.K else "none (joints only)",
         output=f"{unit.name}/{HANDS}",
     )
-    write_track_meshes(folder, rows, tools.hands, tools.options.export)
-    write_hands(folder, rows, [record], tools.hands, tools.options, "fit to 3D joints")
+    write_track_meshes(folder, Posed(rows), tools.hands, tools.options.export)
+    write_hands(folder, Posed(rows), [record], tools.hands, tools.options, "fit to 3D joints")
     write_marker(folder, fingerprint, [Settled(path.resolve(), record, stamp)])
     return record
 

@@ -1,49 +1,56 @@
-"""Hands by a trained network: `--method seqhand`."""
+"""Hands by a trained network: `--method seqhand` and `--method s2hand`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from handkit.demo.hands import HandPair, Sighting, join_rows, rows_from_fit
+from handkit.demo.posed import Posed, join_posed
 from handkit.export.predictions import Predictions
 from handkit.fit import HandParameters
 from handkit.hand import HandModel
 from handkit.images import RgbImage
-from handkit.inference.load import find_checkpoint, load_predictor, warn_of_other_hand, words_of
+from handkit.inference.load import S2HAND, Weights, find_checkpoint, load_predictor, warn_of_other_hand, words_of
 from handkit.inference.looks import Look, look_at, square_around_joints
-from handkit.inference.placing import HandsInImage, hands_in_camera
+from handkit.inference.placing import hands_in_camera
+from handkit.inference.predictor import SequencePredictor
+from handkit.inference.s2hand import S2HandPredictor, hands_in_front, load_s2hand
 from handkit.video import Frame
 
 # So many crops are looked at together: faster than one, and little memory.
 _LOOKS_AT_ONCE = 64
 
 
-class NetworkHands:
-    """Rows of what a network says of the hands that the detector found."""
+class NetworkHands(ABC):
+    """What a network says of the hands that the detector found.
 
-    def __init__(self, checkpoint: Path | None, hands: HandPair, *, device: str = "auto") -> None:
-        path = find_checkpoint(checkpoint)
-        self._predictor = load_predictor(path, device=device)
-        self._hands = hands
-        self.words = words_of(self._predictor, path)
-        warn_of_other_hand(self._predictor, path, hands.name)
+    `words` are its words in hands.npz; `has_appearance` says whether it gives hands a texture and a light.
+    """
 
-    def stills(self, sightings: Sequence[Sighting], images: Sequence[RgbImage]) -> Predictions:
-        """Every hand as a sequence of one frame, in the order of the sightings; `images` are theirs."""
+    weights: ClassVar[Weights | None] = None
+    has_appearance: ClassVar[bool] = False
+    words: str
+    _predictor: SequencePredictor | S2HandPredictor
+
+    def stills(self, sightings: Sequence[Sighting], images: Sequence[RgbImage]) -> Posed:
+        """Every hand alone, in the order of the sightings; `images` are theirs."""
         looks = [self._look(s, image, track=i) for i, (s, image) in enumerate(zip(sightings, images, strict=True))]
-        self._predictor.forget()
-        return self._rows(sightings, looks)
+        self._forget()
+        return self._pose(sightings, looks)
 
-    def over_time(self, tracks: Sequence[Sequence[Sighting]], frames: Iterable[Frame]) -> list[Predictions]:
-        """Rows of each track, the hidden state carried along it; `frames` are the video's, from its beginning."""
+    def over_time(self, tracks: Sequence[Sequence[Sighting]], frames: Iterable[Frame]) -> list[Posed]:
+        """The hands of each track; `frames` are the video's, from its beginning."""
         wanted: dict[int, list[Sighting]] = {}
         for sighting in (sighting for track in tracks for sighting in track):
             wanted.setdefault(sighting.frame, []).append(sighting)
-        self._predictor.forget()
-        parts: list[Predictions] = []
+        self._forget()
+        parts: list[Posed] = []
         seen: list[Sighting] = []
         looks: list[Look] = []
         for frame in frames:
@@ -51,13 +58,14 @@ class NetworkHands:
                 seen.append(sighting)
                 looks.append(self._look(sighting, frame.image, track=sighting.track_id))
             if len(looks) >= _LOOKS_AT_ONCE:
-                parts.append(self._rows(seen, looks))
+                parts.append(self._pose(seen, looks))
                 seen, looks = [], []
             if not wanted:
                 break
-        parts.append(self._rows(seen, looks))
-        rows = join_rows(parts)
-        return [rows.rows(np.flatnonzero(rows.track_id == track[0].track_id)) for track in tracks]
+        if looks:
+            parts.append(self._pose(seen, looks))
+        posed = join_posed(parts, has_appearance=self.has_appearance)
+        return [posed.pick(np.flatnonzero(posed.rows.track_id == track[0].track_id)) for track in tracks]
 
     def _look(self, sighting: Sighting, image: RgbImage, *, track: int) -> Look:
         return look_at(
@@ -69,15 +77,75 @@ class NetworkHands:
             time_s=sighting.time_s,
         )
 
-    def _rows(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Predictions:
-        return rows_by_side(sightings, self._predictor.step(looks), self._hands, hands_in_camera)
+    @abstractmethod
+    def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
+        """The hands of at least one look, in their order; those of one track in order of time."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """What comes does not go on with what was before."""
+
+
+class SeqHandHands(NetworkHands):
+    """A sequence network, its hidden state carried along each track."""
+
+    def __init__(self, checkpoint: Path | None, hands: HandPair, *, device: str = "auto") -> None:
+        path = find_checkpoint(checkpoint)
+        self._predictor: SequencePredictor = load_predictor(path, device=device)
+        self._hands = hands
+        self.words = words_of(self._predictor, path)
+        warn_of_other_hand(self._predictor, path, hands.name)
+
+    def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
+        return Posed(rows_by_side(sightings, self._predictor.step(looks), self._hands, hands_in_camera))
+
+    def _forget(self) -> None:
+        self._predictor.forget()
+
+
+class S2HandHands(NetworkHands):
+    """S2HAND's network: every frame alone, with what the hand looks like."""
+
+    weights = S2HAND
+    has_appearance = True
+
+    def __init__(self, checkpoint: Path | None, hands: HandPair, *, device: str = "auto") -> None:
+        path = find_checkpoint(checkpoint, self.weights)
+        self._predictor: S2HandPredictor = load_s2hand(path, device)
+        self._hands = hands
+        self.words = words_of(self._predictor, path)
+        warn_of_other_hand(self._predictor, path, hands.name)
+
+    def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
+        K = np.stack([sighting.K for sighting in sightings])
+        found = self._predictor.step(looks, K, want_keypoints=False)
+        rows = rows_by_side(sightings, found, self._hands, lambda part, _, hand: hands_in_front(part, hand))
+        return Posed(rows, found.appearance)
+
+    def _forget(self) -> None:
+        """Frames do not know of one another."""
+
+
+NETWORKS: Final[dict[str, type[SeqHandHands] | type[S2HandHands]]] = {"seqhand": SeqHandHands, "s2hand": S2HandHands}
+
+
+class _Sided(Protocol):
+    """Found hands of both sides."""
+
+    @property
+    def is_right(self) -> Bool[Tensor, " N"]: ...
+
+    def rows(self, index: Tensor) -> Any: ...
+
+
+Found = TypeVar("Found", bound=_Sided)
 
 
 def rows_by_side(
     sightings: Sequence[Sighting],
-    found: HandsInImage,
+    found: Found,
     hands: HandPair,
-    place: Callable[[HandsInImage, Float[np.ndarray, "N 3 3"], HandModel], HandParameters],
+    place: Callable[[Found, Float[np.ndarray, "N 3 3"], HandModel], HandParameters],
 ) -> Predictions:
     """Hands of either side placed before their sightings' cameras, in the order of the sightings."""
     order: list[int] = []

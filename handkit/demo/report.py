@@ -35,7 +35,8 @@ def _lines(result: DemoResult) -> Iterator[str]:
             f"mm/frame^2 (true {score.true_acceleration_mm_per_frame2:.2f})"
         )
     written = [record for record in result.records if record.output]
-    files = f", and for each name above hands.npz{_pictures(result)}" if written else ""
+    appearance = ", appearance.npz" if result.summary["options"]["method"] == "s2hand" else ""
+    files = f", and for each name above hands.npz{appearance}{_pictures(result)}" if written else ""
     yield f"wrote {result.out}/summary.json{files}"
     if result.interrupted:
         yield "interrupted: the same command again goes on from here"

@@ -14,7 +14,7 @@ from handkit.demo.clip import ClipScore, clip_camera, clip_unit, score_clip
 from handkit.demo.hands import HandPair
 from handkit.demo.inputs import Failure, Unit, find_units
 from handkit.demo.joints import process_joints
-from handkit.demo.network import NetworkHands
+from handkit.demo.network import NETWORKS
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
 from handkit.demo.stills import process_stills
@@ -23,7 +23,7 @@ from handkit.demo.tools import Tools
 from handkit.demo.videos import process_video, process_webcam
 from handkit.errors import HandkitError
 from handkit.files import check_writable
-from handkit.inference.load import find_checkpoint
+from handkit.inference.load import KEYPOINTS, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +66,15 @@ def run_demo(
     """
     started = time.monotonic()
     check_writable(out)
-    check_device(options.device, options.method)
+    check_device(options)
     hands = HandPair(options.hand_model)
     network = None
-    if options.method == "seqhand":
-        options = replace(options, checkpoint=find_checkpoint(options.checkpoint))
-        network = NetworkHands(options.checkpoint, hands, device=options.device)
+    if options.method in NETWORKS:
+        kind = NETWORKS[options.method]
+        options = replace(options, checkpoint=find_checkpoint(options.checkpoint, kind.weights))
+        network = kind(options.checkpoint, hands, device=options.device)
+    elif options.keypoint_source == "hourglass":
+        options = replace(options, checkpoint=find_checkpoint(options.checkpoint, KEYPOINTS))
     tools = Tools(
         options=options,
         out=out,
@@ -115,13 +118,13 @@ def run_demo(
     return DemoResult(out, records, summary, clip_score, interrupted)
 
 
-def check_device(device: str, method: str = "fit") -> None:
+def check_device(options: DemoOptions) -> None:
     """Raise HandkitError where CUDA is asked for and not there; detection and fit are made for the CPU anyway."""
-    if device == "cuda" and not torch.cuda.is_available():
+    if options.device == "cuda" and not torch.cuda.is_available():
         raise HandkitError(
             "--device cuda: no CUDA device is available", "leave --device out, or install a CUDA build of torch"
         )
-    if device == "cuda" and method == "fit":
+    if options.device == "cuda" and options.method == "fit" and options.keypoint_source == "mediapipe":
         log.warning("--device cuda: detection and fit run on the CPU all the same")
 
 

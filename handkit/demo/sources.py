@@ -1,4 +1,4 @@
-"""Where a frame's 2D hands come from: MediaPipe on the whole image, MediaPipe in given boxes, or a file."""
+"""Where a frame's 2D hands come from: MediaPipe on the whole image or in given boxes, our own estimator, or a file."""
 
 import glob
 from collections.abc import Iterator
@@ -16,6 +16,9 @@ from handkit.detect.mediapipe import MediaPipeDetector
 from handkit.detect.openpose import read_keypoints, read_openpose, read_openpose_folder
 from handkit.errors import HandkitError
 from handkit.images import RgbImage
+from handkit.inference.keypoints import KeypointPredictor, load_keypoints
+from handkit.inference.load import KEYPOINTS, find_checkpoint
+from handkit.inference.looks import look_at, square_around_joints
 
 # Room left around a given box, as a part of its longer side: the palm network wants some.
 _BOX_MARGIN = 0.5
@@ -65,14 +68,18 @@ class BoxedHands:
         self._detector = MediaPipeDetector(max_hands=2, min_score=options.min_score, augment=_LOOKS_AT_STILLS)
 
     def find(self, image: RgbImage, frame: int, path: Path | None = None) -> list[HandDetection]:
-        key = str(frame) if path is None else image_key(path.name)
-        found = [self._in_box(image, box) for box in self._boxes.get(key, [])]
+        found = [self.in_box(image, box) for box in self.boxes_of(frame, path)]
         return [hand for hand in found if hand is not None]
 
     def close(self) -> None:
         self._detector.close()
 
-    def _in_box(self, image: RgbImage, box: GivenBox) -> HandDetection | None:
+    def boxes_of(self, frame: int, path: Path | None = None) -> list[GivenBox]:
+        """The boxes of one image, as `find` names it."""
+        return self._boxes.get(str(frame) if path is None else image_key(path.name), [])
+
+    def in_box(self, image: RgbImage, box: GivenBox) -> HandDetection | None:
+        """The hand in one box, None where none is found."""
         bounds = np.array(box.bounds)
         margin = _BOX_MARGIN * max(bounds[2] - bounds[0], bounds[3] - bounds[1])
         height, width = image.shape[:2]
@@ -99,6 +106,51 @@ class BoxedHands:
             bbox=nearest.bbox + np.tile(corner, 2),
             is_right=nearest.is_right if box.is_right is None else box.is_right,
         )
+
+
+class HourglassHands:
+    """Our own 2D estimator in the squares about MediaPipe's hands, or about the boxes that the user gave.
+
+    Hands keep the box they were found in, and have no 3D landmarks. A given box with a side needs no detector.
+    """
+
+    def __init__(
+        self,
+        options: DemoOptions,
+        estimator: KeypointPredictor,
+        *,
+        tracking: bool,
+        boxes: dict[str, list[GivenBox]] | None = None,
+    ) -> None:
+        self.landmarks, self._estimator = estimator.landmarks, estimator
+        self._boxed = None if boxes is None else BoxedHands(options, boxes)
+        self._found = DetectedHands(options, tracking=tracking) if boxes is None else None
+
+    def find(self, image: RgbImage, frame: int, path: Path | None = None) -> list[HandDetection]:
+        found = self._found.find(image, frame, path) if self._found is not None else self._in_boxes(image, frame, path)
+        size = self._estimator.size
+        looks = [look_at(image, square_around_joints(hand.bbox), size, is_right=hand.is_right) for hand in found]
+        return [
+            replace(hand, keypoints_2d=points, keypoint_scores=scores, keypoints_3d=None, keypoints_z=None)
+            for hand, points, scores in zip(found, *self._estimator.step(looks), strict=True)
+        ]
+
+    def close(self) -> None:
+        for source in (self._found, self._boxed):
+            if source is not None:
+                source.close()
+
+    def _in_boxes(self, image: RgbImage, frame: int, path: Path | None) -> list[HandDetection]:
+        """Given hands, keypoints still to come."""
+        assert self._boxed is not None
+        hands = []
+        for box in self._boxed.boxes_of(frame, path):
+            found = None if box.is_right is not None else self._boxed.in_box(image, box)
+            is_right = box.is_right if found is None else found.is_right
+            if is_right is not None:
+                score = 1.0 if found is None else found.score
+                hands.append(HandDetection(np.zeros((21, 2)), np.zeros(21), is_right, score, np.array(box.bounds)))
+        return hands
 
 
 class GivenHands:
@@ -152,6 +204,11 @@ class SourceChoice:
             raise HandkitError(what, "give OpenPose JSON files, or an array as .npy or .json")
         self._boxes = read_boxes(options.bbox) if options.bbox is not None else None
         self.name = "MediaPipe Hands" if options.keypoints is None else "given keypoints"
+        self._estimator: KeypointPredictor | None = None
+        if options.keypoint_source == "hourglass":
+            checkpoint = find_checkpoint(options.checkpoint, KEYPOINTS)
+            self._estimator = load_keypoints(checkpoint, device=options.device)
+            self.name += f" + hourglass ({checkpoint.name}, step {self._estimator.info.step})"
 
     def for_stills(self) -> Source:
         if self._stills is None:
@@ -169,9 +226,12 @@ class SourceChoice:
     def _build(self, video: Path | None) -> Source:
         if self._options.keypoints is not None:
             return GivenHands(self._options.keypoints, video=video, is_right=self._options.hands != "left")
+        tracking = video is not None
+        if self._estimator is not None:
+            return HourglassHands(self._options, self._estimator, tracking=tracking, boxes=self._boxes)
         if self._boxes is not None:
             return BoxedHands(self._options, self._boxes)
-        return DetectedHands(self._options, tracking=video is not None)
+        return DetectedHands(self._options, tracking=tracking)
 
     def close(self) -> None:
         if self._stills is not None:

@@ -9,13 +9,13 @@ import numpy as np
 
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import Stage, draw_hands
-from handkit.demo.hands import Sighting, fit_stills, is_fittable, join_rows, wanted_hands
+from handkit.demo.hands import Sighting, fit_stills, is_fittable, wanted_hands
 from handkit.demo.inputs import OVERLAY_FOLDER, Unit
 from handkit.demo.options import stamp_of
+from handkit.demo.posed import Posed, join_posed
 from handkit.demo.results import HANDS, read_hands, write_hands, write_meshes
 from handkit.demo.summary import InputRecord, Settled, failed, read_marker, write_marker
 from handkit.demo.tools import Tools
-from handkit.export.predictions import Predictions
 from handkit.images import RgbImage, image_focal_px, read_image, write_image
 
 # A batch is fitted when it has this many images or pixels: as fast as larger ones, and little memory.
@@ -44,7 +44,7 @@ class StillsJob:
         self._folder = tools.out / unit.name
         self._fingerprint = tools.options.fingerprint()
         self._settled: dict[Path, Settled] = {}
-        self._rows: list[Predictions] = []
+        self._posed: list[Posed] = []
         self._saved_at = time.monotonic()
 
     def run(self) -> list[InputRecord]:
@@ -63,11 +63,11 @@ class StillsJob:
     def _keep_earlier(self, again: set[Path]) -> None:
         """Images of this folder done before, named now or not, stay in its hands.npz as long as they are unchanged."""
         settled = {path: s for path, s in read_marker(self._folder, self._fingerprint).items() if path not in again}
-        rows = read_hands(self._folder) if settled else None
-        if rows is not None:
+        earlier = read_hands(self._folder, has_appearance=self._tools.has_appearance) if settled else None
+        if earlier is not None:
             self._settled = settled
             names = {path.name for path in settled}
-            self._rows.append(rows.rows(np.array([str(name) in names for name in rows.image], bool)))
+            self._posed.append(earlier.pick(np.array([str(name) in names for name in earlier.rows.image], bool)))
 
     def _look_at_all(self, paths: Sequence[Path]) -> Iterator[_Looked]:
         for path in self._tools.progress(paths, self._unit.name, len(paths)):
@@ -102,39 +102,45 @@ class StillsJob:
         tools = self._tools
         started = time.monotonic()
         sightings = [sighting for item in batch for sighting in item.sightings]
+        posed = self._joined([])
         if sightings:
-            rows = self._pose(sightings, [item.image for item in batch for _ in item.sightings])
-            self._rows.append(rows)
+            posed = self._pose(sightings, [item.image for item in batch for _ in item.sightings])
+            self._posed.append(posed)
         first = 0
         for item in batch:
             chosen = np.arange(first, first + len(item.sightings))
             first += len(chosen)
             if tools.options.overlay:
-                self._draw(item, rows.rows(chosen) if len(chosen) else join_rows([]))
-        if sightings:
-            write_meshes(self._folder, rows, tools.hands, tools.options.export)
+                self._draw(item, posed.pick(chosen))
+        write_meshes(self._folder, posed, tools.hands, tools.options.export)
         shared = (time.monotonic() - started) / len(batch)
         for item in batch:
             self._settle(item.path, self._record(item, shared))
         if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self._save()
 
-    def _pose(self, sightings: list[Sighting], images: list[RgbImage]) -> Predictions:
+    def _pose(self, sightings: list[Sighting], images: list[RgbImage]) -> Posed:
         """By the network, by the fit, or by one after the other."""
         tools = self._tools
         start = None if tools.network is None else tools.network.stills(sightings, images)
         if start is not None and not tools.options.refine_keypoints:
             return start
-        return fit_stills(sightings, tools.hands, tools.sources.for_stills().landmarks, start)
+        landmarks = tools.sources.for_stills().landmarks
+        rows = fit_stills(sightings, tools.hands, landmarks, None if start is None else start.rows)
+        return Posed(rows, None if start is None else start.appearance)
 
-    def _draw(self, item: _Looked, rows: Predictions) -> None:
+    def _joined(self, parts: Sequence[Posed]) -> Posed:
+        return join_posed(parts, has_appearance=self._tools.has_appearance)
+
+    def _draw(self, item: _Looked, posed: Posed) -> None:
         hands = self._tools.hands
-        vertices = hands.vertices(rows, range(len(rows)))
+        vertices = hands.vertices(posed.rows, range(len(posed)))
         stage = Stage() if self._tools.options.side_view else None
         name = item.path.name
         # Always JPEG: inputs may be of a kind that cannot be written.
         name += "" if item.path.suffix.lower() in (".jpg", ".jpeg") else ".jpg"
-        write_image(self._folder / OVERLAY_FOLDER / name, draw_hands(item.image, rows, vertices, hands, stage))
+        drawn = draw_hands(item.image, posed.rows, vertices, hands, stage, posed.appearance)
+        write_image(self._folder / OVERLAY_FOLDER / name, drawn)
 
     def _record(self, item: _Looked, shared_s: float) -> InputRecord:
         return InputRecord(
@@ -157,13 +163,13 @@ class StillsJob:
         settled = [self._settled[path] for path in sorted(self._settled)]
         if not settled:
             return
-        rows = join_rows(self._rows)
+        posed = self._joined(self._posed)
         order = {entry.path.name: i for i, entry in enumerate(settled)}
-        rows = replace(rows, frame=np.array([order[str(name)] for name in rows.image], np.int64))
-        rows = rows.rows(np.lexsort((rows.track_id, rows.frame)))
+        frame = np.array([order[str(name)] for name in posed.rows.image], np.int64)
+        posed = replace(posed, rows=replace(posed.rows, frame=frame)).pick(np.lexsort((posed.rows.track_id, frame)))
         records = [entry.record for entry in settled]
         method = self._tools.method
-        write_hands(self._folder, rows, records, self._tools.hands, self._tools.options, method)
+        write_hands(self._folder, posed, records, self._tools.hands, self._tools.options, method)
         write_marker(self._folder, self._fingerprint, settled)
         self._saved_at = time.monotonic()
 

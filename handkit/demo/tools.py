@@ -44,6 +44,11 @@ class Tools:
     network: NetworkHands | None = None
 
     @property
+    def has_appearance(self) -> bool:
+        """Whether hands have a texture and a light."""
+        return self.network is not None and self.network.has_appearance
+
+    @property
     def method(self) -> str:
         """How the hands were found, as hands.npz says it."""
         network = [] if self.network is None else [self.network.words]

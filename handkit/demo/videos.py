@@ -13,14 +13,14 @@ from handkit.ahead import ahead
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import write_overlay_video
 from handkit.demo.following import Followed, follow_hands
-from handkit.demo.hands import fit_over_time, join_rows
+from handkit.demo.hands import Sighting, fit_over_time
 from handkit.demo.inputs import OVERLAY_VIDEO, RECORDING, WEBCAM_PREFIX, Unit
 from handkit.demo.options import stamp_of
+from handkit.demo.posed import Posed, join_posed
 from handkit.demo.results import HANDS, write_hands, write_track_meshes
 from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
 from handkit.demo.tools import Tools
 from handkit.errors import HandkitError
-from handkit.export.predictions import Predictions
 from handkit.video import VideoReader, VideoWriter, WebcamReader
 
 
@@ -42,28 +42,28 @@ def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> Inp
     if not followed.frames:
         raise HandkitError(f"{path}: no frame from {options.start:g} s on", "check --start and --end")
     damage = reader.damaged
-    rows = _pose(unit, reader, followed, tools)
+    posed = _pose(unit, reader, followed, tools)
     if options.overlay:
         shown = tools.progress(reader, f"{unit.name}: drawing", reader.frame_count)
         fps = reader.fps / options.stride
-        write_overlay_video(folder / OVERLAY_VIDEO, shown, rows, tools.hands, side_by_side=options.side_view, fps=fps)
-    write_track_meshes(folder, rows, tools.hands, options.export)
+        write_overlay_video(folder / OVERLAY_VIDEO, shown, posed, tools.hands, side_by_side=options.side_view, fps=fps)
+    write_track_meshes(folder, posed, tools.hands, options.export)
     record = InputRecord(
         input=str(path),
         kind=unit.kind,
-        status="damaged" if damage else "done" if len(rows) else "no hand",
+        status="damaged" if damage else "done" if len(posed) else "no hand",
         why=damage,
         fix="the frames that could be read are done; copy the file again for the rest" if damage else None,
         seconds=round(time.monotonic() - started, 3),
         frames=followed.frames,
-        hands=len(rows),
+        hands=len(posed),
         tracks=len(followed.tracks),
         camera_source=camera.source,
         output=f"{unit.name}/{HANDS}",
     )
     if record.why and record.fix:
         tools.on_error(HandkitError(record.why, record.fix))
-    write_hands(folder, rows, [record], tools.hands, options, tools.method)
+    write_hands(folder, posed, [record], tools.hands, options, tools.method)
     write_marker(folder, fingerprint, [Settled(path.resolve(), record, stamp)])
     return record
 
@@ -90,19 +90,22 @@ def process_webcam(unit: Unit, tools: Tools) -> InputRecord:
     return replace(record, input=str(unit.paths[0]), kind="webcam")
 
 
-def _pose(unit: Unit, reader: VideoReader, followed: Followed, tools: Tools) -> Predictions:
-    """Rows of all tracks, by frame and then by track: by the network, by the fit, or by one after the other."""
+def _pose(unit: Unit, reader: VideoReader, followed: Followed, tools: Tools) -> Posed:
+    """Hands of all tracks, by frame and then by track: by the network, by the fit, or by one after the other."""
     tracks, options = followed.tracks, tools.options
-    parts: list[Predictions] | None = None
+    parts: list[Posed] | None = None
     if tools.network is not None and tracks:
         # Sides are known for certain only now, so that the pictures are read again.
         frames = tools.progress(reader, f"{unit.name}: posing hands", reader.frame_count)
         parts = tools.network.over_time(tracks, ahead(frames))
     if parts is None or options.refine_keypoints:
-        starts: list[Predictions | None] = [None] * len(tracks) if parts is None else [*parts]
-        parts = [
-            fit_over_time(track, tools.hands, followed.landmarks, options.smooth, start)
-            for track, start in zip(tracks, starts, strict=True)
-        ]
-    rows = join_rows(parts)
-    return rows.rows(np.lexsort((rows.track_id, rows.frame)))
+        starts: list[Posed | None] = [None] * len(tracks) if parts is None else [*parts]
+        parts = [_fit(track, followed.landmarks, tools, start) for track, start in zip(tracks, starts, strict=True)]
+    posed = join_posed(parts, has_appearance=tools.has_appearance)
+    return posed.pick(np.lexsort((posed.rows.track_id, posed.rows.frame)))
+
+
+def _fit(track: list[Sighting], landmarks: str, tools: Tools, start: Posed | None) -> Posed:
+    """A track fitted to its keypoints; what a network said of its looks stays."""
+    rows = fit_over_time(track, tools.hands, landmarks, tools.options.smooth, None if start is None else start.rows)
+    return Posed(rows, None if start is None else start.appearance)

@@ -5,18 +5,19 @@ MANO's order.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from handkit.conventions import MANO_JOINT_NAMES
 from handkit.errors import HandkitError
-from handkit.export.gltf import ARRAY_BUFFER, FLOAT, UINT8, GltfFile, to_floats
+from handkit.export.gltf import ARRAY_BUFFER, FLOAT, UINT8, GltfFile, encode_png, to_floats, unit_normals
 from handkit.export.predictions import Predictions
 from handkit.hand.model import HandModel
+from handkit.hand.uv import hand_uv, split_vertices
 from handkit.render.shaded import Mesh, track_color
 
 # A track is hidden over gaps longer than this, or than a few of its own frame steps; shorter ones are interpolated.
@@ -25,7 +26,10 @@ _HIDDEN_GAP_S, _HIDDEN_GAP_STEPS = 0.5, 3.0
 
 @dataclass(frozen=True, eq=False)
 class HandTrack:
-    """One hand over time: [T] times that grow, [T, 3] global_orient, [T, 45] hand_pose (axis-angle), [T, 3] transl."""
+    """One hand over time: [T] times that grow, [T, 3] global_orient, [T, 45] hand_pose (axis-angle), [T, 3] transl.
+
+    texture: RGB [H, W, 3] in [0, 1] on the hand's UV map, in place of the colour.
+    """
 
     hand: HandModel
     betas: np.ndarray  # [10]
@@ -35,10 +39,20 @@ class HandTrack:
     transl: np.ndarray
     name: str = "hand"
     color: tuple[int, int, int] = track_color(0)
+    texture: np.ndarray | None = None
 
 
-def tracks_from_predictions(predictions: Predictions, hands: dict[str, HandModel]) -> list[HandTrack]:
-    """The tracks of one video, by track_id; `hands` holds the "right" and the "left" model.
+class Surface(NamedTuple):
+    """A texture RGB [H, W, 3] in [0, 1], and where the corners of the faces [F, 3, 2] lie on it."""
+
+    texture: np.ndarray
+    face_uvs: np.ndarray
+
+
+def tracks_from_predictions(
+    predictions: Predictions, hands: dict[str, HandModel], textures: Mapping[int, np.ndarray] | None = None
+) -> list[HandTrack]:
+    """The tracks of one video, by track_id; `hands` holds the "right" and the "left" model, `textures` is by track.
 
     Side and shape of a track are the majority and the median over its rows; of rows with one time the first is kept.
     """
@@ -57,18 +71,24 @@ def tracks_from_predictions(predictions: Predictions, hands: dict[str, HandModel
                 transl=rows.transl[order],
                 name=f"{track_id} {side}",
                 color=track_color(int(track_id)),
+                texture=None if textures is None else textures[int(track_id)],
             )
         )
     return tracks
 
 
-def write_glb(path: str | os.PathLike[str], meshes: Sequence[Mesh]) -> None:
-    """Write still hands, one node each, atomically."""
+def write_glb(path: str | os.PathLike[str], meshes: Sequence[Mesh], surfaces: Sequence[Surface] | None = None) -> None:
+    """Write still hands, one node each, atomically; their textures, where given, in place of their colours."""
     file = GltfFile()
     for k, mesh in enumerate(meshes):
-        material = file.add_plain_material(f"hand {k}", mesh.color)
-        part = file.add_mesh(f"hand {k}", mesh.vertices_cam, mesh.faces, material, {})
-        file.children_of_root.append(file.add("nodes", {"name": f"hand {k}", "mesh": part}))
+        name = f"hand {k}"
+        if surfaces is None:
+            material = file.add_plain_material(name, mesh.color)
+            part = file.add_mesh(name, mesh.vertices_cam, mesh.faces, material, {})
+        else:
+            material = file.add_textured_material(name, encode_png(surfaces[k].texture))
+            part = _add_split_mesh(file, name, mesh.vertices_cam, mesh.faces, surfaces[k].face_uvs, material, {})
+        file.children_of_root.append(file.add("nodes", {"name": name, "mesh": part}))
     file.write(path)
 
 
@@ -100,16 +120,54 @@ def _add_skinned_hand(file: GltfFile, track: HandTrack) -> list[int]:
     """Mesh, skin and joint nodes of one track at rest; gives the 16 nodes."""
     hand = track.hand
     vertices = hand.v_template + hand.shapedirs @ np.asarray(track.betas, np.float64)
-    nodes, skin = add_skeleton(file, hand, hand.J_regressor @ vertices, track.name)
+    return add_skinned_hand(file, hand, vertices, hand.J_regressor @ vertices, track.name, track.color, track.texture)
+
+
+def add_skinned_hand(
+    file: GltfFile,
+    hand: HandModel,
+    vertices: np.ndarray,
+    joints: np.ndarray,
+    name: str,
+    color: tuple[int, int, int],
+    texture: np.ndarray | None,
+) -> list[int]:
+    """Mesh, skin and joint nodes of a hand with these vertices [778, 3] and joints [16, 3] at rest; gives the nodes.
+
+    With a texture a vertex is there once for every chart of the UV map that it borders.
+    """
+    nodes, skin = add_skeleton(file, hand, joints, name)
     indices, weights = four_weights(hand.lbs_weights)
-    attributes = {
-        "JOINTS_0": file.add_accessor(indices, UINT8, target=ARRAY_BUFFER),
-        "WEIGHTS_0": file.add_accessor(weights, FLOAT, target=ARRAY_BUFFER),
-    }
-    mesh = file.add_mesh(track.name, vertices, hand.faces, file.add_plain_material(track.name, track.color), attributes)
+    attributes = {"JOINTS_0": (indices, UINT8), "WEIGHTS_0": (weights, FLOAT)}
+    if texture is None:
+        material = file.add_plain_material(name, color)
+        own = {key: file.add_accessor(values, kind, target=ARRAY_BUFFER) for key, (values, kind) in attributes.items()}
+        mesh = file.add_mesh(name, vertices, hand.faces, material, own)
+    else:
+        material = file.add_textured_material(name, encode_png(texture))
+        mesh = _add_split_mesh(file, name, vertices, hand.faces, hand_uv(hand).face_uvs, material, attributes)
     # A skinned mesh ignores its own node's place, so it stays outside the turned root.
-    file.scene_nodes.append(file.add("nodes", {"name": track.name, "mesh": mesh, "skin": skin}))
+    file.scene_nodes.append(file.add("nodes", {"name": name, "mesh": mesh, "skin": skin}))
     return nodes
+
+
+def _add_split_mesh(
+    file: GltfFile,
+    name: str,
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    face_uvs: np.ndarray,
+    material: int,
+    attributes: Mapping[str, tuple[np.ndarray, int]],
+) -> int:
+    """A mesh with texture coordinates; `attributes` of its vertices, each with its kind."""
+    split = split_vertices(faces, face_uvs)
+    own = {"TEXCOORD_0": file.add_accessor(split.uvs, FLOAT, target=ARRAY_BUFFER)}
+    for key, (values, kind) in attributes.items():
+        own[key] = file.add_accessor(values[split.vertex_ids], kind, target=ARRAY_BUFFER)
+    # Normals are those of the whole surface, or its seams would show.
+    normals = unit_normals(vertices, faces)[split.vertex_ids]
+    return file.add_mesh(name, vertices[split.vertex_ids], split.faces, material, own, normals=normals)
 
 
 def add_skeleton(file: GltfFile, hand: HandModel, joints: np.ndarray, name: str) -> tuple[list[int], int]:

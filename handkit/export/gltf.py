@@ -4,12 +4,15 @@ Convention: what hangs under the root node is in the camera frame (metres, x rig
 it into glTF's own (y up, looking along -z).
 """
 
+import io
 import json
 import os
 import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
 
 from handkit.files import atomic_path
 
@@ -114,6 +117,14 @@ class GltfFile:
         body = b"".join(struct.pack("<I", len(content)) + kind + content for kind, content in chunks)
         with atomic_path(path) as partial:
             partial.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body)
+
+
+def encode_png(texture: ArrayLike) -> bytes:
+    """A PNG file of RGB [H, W, 3] in [0, 1]."""
+    pixels = (255 * np.clip(np.asarray(texture, np.float64), 0, 1)).round().astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png", compress_level=6)
+    return content.getvalue()
 
 
 def unit_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from handkit.demo.drawing import draw_hands, write_overlay_video
 from handkit.demo.hands import HandPair, project_rows, with_vertices
 from handkit.demo.inputs import OVERLAY_FOLDER, OVERLAY_VIDEO
+from handkit.demo.posed import Posed
 from handkit.demo.results import HANDS
 from handkit.export.predictions import VERTICES_ROW, Predictions, save_predictions
 from handkit.files import atomic_path
@@ -94,7 +95,8 @@ def write_overlays(folder: Path, rows: Predictions, pictures: Pictures, hands: H
         if name in videos:
             reader = VideoReader(path, rotate=rotate)
             target = folder / (OVERLAY_VIDEO if len(videos) == 1 else f"{OVERLAY_FOLDER}/{Path(name).stem}.mp4")
-            write_overlay_video(target, pictures.read_frames(reader), part, hands, side_by_side=False, fps=reader.fps)
+            frames = pictures.read_frames(reader)
+            write_overlay_video(target, frames, Posed(part), hands, side_by_side=False, fps=reader.fps)
             continue
         image = pictures.read_still(path, rotate)
         if tuple(part.image_size[0]) != (image.shape[1], image.shape[0]):

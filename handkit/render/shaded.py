@@ -58,21 +58,40 @@ def draw_meshes(image: NDArray[np.uint8], meshes: Sequence[Mesh], K: ArrayLike, 
     """Draw shaded hands, nearer ones over farther ones; edges are smoothed, faces nearer than 1 mm left out."""
     if not meshes:
         return
-    starts = np.cumsum([0, *(len(mesh.vertices_cam) for mesh in meshes[:-1])])
-    faces = np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]).astype(np.int32)
-    vertices = np.concatenate([mesh.vertices_cam for mesh in meshes]).astype(np.float64)
+    vertices, faces = joined([(mesh.vertices_cam, mesh.faces) for mesh in meshes])
     colors = np.repeat(
         np.array([mesh.color for mesh in meshes], np.float64), [len(mesh.vertices_cam) for mesh in meshes], axis=0
     )
     vertices_px = to_pixels(vertices, np.asarray(K, np.float64))
-    region = _box(vertices_px, image.shape[:2])
+    region = box_of(vertices_px, image.shape[:2])
     if region is None:
         return
     raster = rasterize(vertices_px, faces, size=(image.shape[0], image.shape[1]), region=region)
-    canvas = np.ascontiguousarray(image)
     light = _LIGHT / np.linalg.norm(_LIGHT)
     normals, turned_away = vertex_normals(vertices, faces)
-    _shade(canvas, region[:2], *raster, faces, turned_away, vertices, normals, colors, light, float(opacity))
+    shaded = _shade(*raster, faces, turned_away, vertices, normals, colors, light)
+    paint(image, region, raster.face_ids, shaded, opacity)
+
+
+def joined(
+    parts: Sequence[tuple[NDArray[np.floating], NDArray[np.integer]]],
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Vertices and faces of several meshes as of one."""
+    starts = np.cumsum([0, *(len(vertices) for vertices, _ in parts[:-1])])
+    faces = np.concatenate([own + start for (_, own), start in zip(parts, starts, strict=True)]).astype(np.int32)
+    return np.concatenate([vertices for vertices, _ in parts]).astype(np.float64), faces
+
+
+def paint(
+    image: NDArray[np.uint8],
+    region: tuple[int, int, int, int],
+    face_ids: NDArray[np.int32],
+    shaded: NDArray[np.float32],
+    opacity: float,
+) -> None:
+    """Blend the colours [h, w, 3] (0..255) of a region's faces into the image, silhouettes smoothed."""
+    canvas = np.ascontiguousarray(image)
+    _blend(canvas, region[:2], face_ids, shaded, float(opacity))
     if canvas is not image:
         image[...] = canvas
 
@@ -115,7 +134,7 @@ def to_pixels(vertices: NDArray[np.float64], K: NDArray[np.float64]) -> NDArray[
     return np.concatenate([(vertices @ K.T)[:, :2] / np.maximum(depth, NEAR_M), depth], axis=1)
 
 
-def _box(vertices_px: NDArray[np.float64], size: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+def box_of(vertices_px: NDArray[np.float64], size: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """The pixels the hands can touch, with a margin for smoothed edges; None when off-screen."""
     seen = vertices_px[(vertices_px[:, 2] > NEAR_M) & np.isfinite(vertices_px).all(1), :2]
     if not len(seen):
@@ -140,8 +159,6 @@ def vertex_normals(
 
 @compiled
 def _shade(
-    image: NDArray[np.uint8],
-    corner: tuple[int, int],
     face_ids: NDArray[np.int32],
     depth: NDArray[np.float32],
     barycentric: NDArray[np.float32],
@@ -151,10 +168,8 @@ def _shade(
     normals: NDArray[np.float64],
     colors: NDArray[np.float64],
     light: NDArray[np.float64],
-    opacity: float,
-) -> None:
-    """Lambert shading with a slight rim, blended into the image; silhouettes smoothed by a 3x3 binomial filter."""
-    left, top = corner
+) -> NDArray[np.float32]:
+    """Lambert shading with a slight rim."""
     height, width = face_ids.shape
     shaded = np.zeros((height, width, 3), np.float32)
     for y in range(height):
@@ -186,6 +201,20 @@ def _shade(
             shaded[y, x, 0] = min(r * brightness + rim, 255.0)
             shaded[y, x, 1] = min(g * brightness + rim, 255.0)
             shaded[y, x, 2] = min(b * brightness + rim, 255.0)
+    return shaded
+
+
+@compiled
+def _blend(
+    image: NDArray[np.uint8],
+    corner: tuple[int, int],
+    face_ids: NDArray[np.int32],
+    shaded: NDArray[np.float32],
+    opacity: float,
+) -> None:
+    """Colours into the image; silhouettes smoothed by a 3x3 binomial filter."""
+    left, top = corner
+    height, width = face_ids.shape
     for y in range(height):
         for x in range(width):
             weight, r, g, b = 0.0, 0.0, 0.0, 0.0

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from handkit.checkpoint import find_weights
 from handkit.demo.hands import HandPair, Sighting
-from handkit.demo.network import NetworkHands
+from handkit.demo.network import SeqHandHands
 from handkit.demo.options import DemoOptions
 from handkit.demo.run import DemoResult, run_demo
 from handkit.detect.detection import HandDetection
@@ -106,7 +106,7 @@ def test_tracks_carry_their_state_and_gaps_break_it(
     checkpoint: Path, hand_picture: RgbImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("handkit.demo.network._LOOKS_AT_ONCE", 3)
-    network = NetworkHands(checkpoint, HandPair("open"), device="cpu")
+    network = SeqHandHands(checkpoint, HandPair("open"), device="cpu")
 
     def sighting(frame: int, track: int) -> Sighting:
         points = np.array([200 + 40 * track, 150]) + np.random.default_rng(0).uniform(0, 60, (21, 2))
@@ -116,12 +116,12 @@ def test_tracks_carry_their_state_and_gaps_break_it(
 
     frames = [Frame(index=i, time_s=i / 30, image=hand_picture) for i in range(40)]
     tracks = [[sighting(i, 0) for i in (*range(6), *range(25, 29))], [sighting(i, 1) for i in range(2, 9)]]
-    both = network.over_time(tracks, frames)
+    both = [posed.rows for posed in network.over_time(tracks, frames)]
     assert [rows.frame.tolist() for rows in both] == [[s.frame for s in track] for track in tracks]
     assert [set(rows.is_right.tolist()) for rows in both] == [{True}, {False}]
     for track, rows in zip(tracks, both, strict=True):
         (alone,) = network.over_time([track], frames)
-        np.testing.assert_allclose(rows.joints_3d, alone.joints_3d, atol=1e-5)
+        np.testing.assert_allclose(rows.joints_3d, alone.rows.joints_3d, atol=1e-5)
     again = np.diff(both[0].betas, axis=0)
     assert np.abs(again[:5]).max(1).min() > 1e-6, "one picture over and over, and no state"
     np.testing.assert_allclose(both[0].betas[6], both[0].betas[0], atol=1e-6)
@@ -164,8 +164,8 @@ def test_bad_command_lines_are_told(
 def test_cuda_that_is_not_there_is_told(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(HandkitError, match="no CUDA device"):
-        NetworkHands(checkpoint, HandPair("open"), device="cuda")
-    assert isinstance(NetworkHands(checkpoint, HandPair("open"))._predictor, SequencePredictor)
+        SeqHandHands(checkpoint, HandPair("open"), device="cuda")
+    assert isinstance(SeqHandHands(checkpoint, HandPair("open"))._predictor, SequencePredictor)
 
 
 def test_options_are_part_of_what_was_done(checkpoint: Path) -> None:

@@ -53,10 +53,6 @@ def looks_of(
     ]
 
 
-# Of the noise below; pictures are tens of times further from each other.
-_SPREAD = {"pose": 0.006, "shape": 0.006, "rotation": 0.02, "scale": 0.0005, "translation": 0.0005}
-
-
 def small_system(*, hand: bool = True, keypoints: bool = False, camera: str = "perspective") -> S2HandSystem:
     """Seeded weights whose answers differ from picture to picture, near a hand in front of the camera."""
     torch.manual_seed(0)
@@ -90,10 +86,15 @@ def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
     network.appearance.light[-1].bias[8:].copy_(torch.tensor([-0.4, -0.6, -0.7]))
     pooled = network.backbone.features((images - network.mean) / network.std).mean((-2, -1))
     network.geometry.base.train()(pooled)
-    pooled = network.geometry.base.eval()(pooled)
-    for name, wanted in _SPREAD.items():
+    base = network.geometry.base.eval()(pooled)
+    # Pictures are tens of times further from each other than the noise: angles may turn round, sizes and places not.
+    for name in ("pose", "rotation"):
         head = network.geometry.get_submodule(name)
-        head[-1].weight.mul_(wanted / head(pooled).std(0).max())
+        head[-1].weight.mul_(0.01 / head(base).std(0).max())
+    for name, answer in (("shape", torch.linspace(-1, 1, 10)), ("scale", -0.9), ("translation", (0.03, -0.02, 0.6))):
+        last = network.geometry.get_submodule(name)[-1]
+        last.weight.zero_()
+        last.bias.copy_(torch.as_tensor(answer))
 
 
 def write_s2hand(path: Path, system: S2HandSystem | None = None, *, size: int = 128) -> Path:
