@@ -70,7 +70,7 @@ class NetworkHands(ABC):
     def _look(self, sighting: Sighting, image: RgbImage, *, track: int) -> Look:
         return look_at(
             image,
-            square_around_joints(sighting.detection.bbox),
+            square_around_joints(sighting.detection.bbox, self._predictor.box_scale),
             self._predictor.size,
             is_right=sighting.detection.is_right,
             track=track,

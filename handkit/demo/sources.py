@@ -128,8 +128,8 @@ class HourglassHands:
 
     def find(self, image: RgbImage, frame: int, path: Path | None = None) -> list[HandDetection]:
         found = self._found.find(image, frame, path) if self._found is not None else self._in_boxes(image, frame, path)
-        size = self._estimator.size
-        looks = [look_at(image, square_around_joints(hand.bbox), size, is_right=hand.is_right) for hand in found]
+        size, scale = self._estimator.size, self._estimator.box_scale
+        looks = [look_at(image, square_around_joints(hand.bbox, scale), size, is_right=hand.is_right) for hand in found]
         return [
             replace(hand, keypoints_2d=points, keypoint_scores=scores, keypoints_3d=None, keypoints_z=None)
             for hand, points, scores in zip(found, *self._estimator.step(looks), strict=True)

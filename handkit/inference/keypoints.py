@@ -14,7 +14,7 @@ from handkit.errors import HandkitError
 from handkit.fit.landmarks import LANDMARKS
 from handkit.inference.load import KEYPOINTS, pick_device
 from handkit.inference.looks import Look
-from handkit.inference.predictor import crop_size
+from handkit.inference.predictor import box_scale, crop_size
 from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
 from handkit.nets.s2hand_system import load_system
 
@@ -34,7 +34,7 @@ class KeypointPredictor:
 
     def __init__(self, network: HourglassNetwork, info: CheckpointInfo, *, device: str | torch.device = "cpu") -> None:
         self.network = network.to(device).eval()
-        self.info, self.size = info, crop_size(info)
+        self.info, self.size, self.box_scale = info, crop_size(info), box_scale(info)
         self.landmarks = str(info.data.get("landmarks", "mediapipe"))
         if self.landmarks not in LANDMARKS:
             raise HandkitError(

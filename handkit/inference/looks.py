@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from handkit.data.crops import JOINT_MARGIN
 from handkit.data.resize import resize_planes
-from handkit.detect.crop import crop_image, square_box
+from handkit.detect.crop import CROP_SCALE, crop_image, square_box
 from handkit.images import RgbImage
 
 
@@ -47,13 +47,13 @@ def look_at(
     return Look(np.ascontiguousarray(crop if is_right else crop[:, ::-1]), square, is_right, track, time_s)
 
 
-def square_around_joints(bbox: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
-    """The square of 2.2 times the hand's longer side, from the box of its joints: the outline lies further out.
+def square_around_joints(bbox: Float[np.ndarray, "4"], scale: float = CROP_SCALE) -> Float[np.ndarray, "4"]:
+    """The square of `scale` times the hand's longer side, from the box of its joints: the outline lies further out.
 
     Raises HandkitError for an empty box.
     """
     margin = JOINT_MARGIN * float(max(bbox[2] - bbox[0], bbox[3] - bbox[1]))
-    return square_box(np.asarray(bbox, np.float64) + margin * np.array([-1, -1, 1, 1]))
+    return square_box(np.asarray(bbox, np.float64) + margin * np.array([-1, -1, 1, 1]), scale)
 
 
 def square_of_picture(image: RgbImage) -> Float[np.ndarray, "4"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from handkit.checkpoint import CheckpointInfo
+from handkit.detect.crop import CROP_SCALE
 from handkit.errors import HandkitError
 from handkit.hand.model import HandModel, load_hand
 from handkit.inference.looks import Look
@@ -63,7 +64,7 @@ class SequencePredictor:
     ) -> None:
         # Faster convolutions on CPUs, and on GPUs in half precision.
         self.network = network.to(device).eval()
-        self.info, self.size, self.max_gap_s = info, crop_size(info), max_gap_s
+        self.info, self.size, self.box_scale, self.max_gap_s = info, crop_size(info), box_scale(info), max_gap_s
         self.hand: HandModel = load_hand(str(info.data.get("hand", "open")), "right")
         self._device = torch.device(device)
         self._tracks: dict[int | str, _Track] = {}
@@ -164,6 +165,11 @@ class SequencePredictor:
         with torch.inference_mode():
             output = self.network(images, state)
         return output.parameters.float().cpu(), output.state
+
+
+def box_scale(info: CheckpointInfo) -> float:
+    """The side of the squares that a network was trained on over the hand's longer side; SeqHAND's 2.2 if not said."""
+    return float(info.data.get("box_scale", CROP_SCALE))
 
 
 def crop_size(info: CheckpointInfo) -> int:

@@ -28,7 +28,7 @@ from handkit.hand.scaled import NUM_PCA, ROOT_TURN, ScaledHandLayer, canonical_t
 from handkit.inference.keypoints import SeenKeypoints, batches, join_keypoints, keypoints_in_image
 from handkit.inference.load import S2HAND, pick_device
 from handkit.inference.looks import Look
-from handkit.inference.predictor import crop_size
+from handkit.inference.predictor import box_scale, crop_size
 from handkit.nets.s2hand import S2HandOutput
 from handkit.nets.s2hand_system import S2HandSystem, load_system
 
@@ -69,13 +69,16 @@ class FoundHands:
 
 
 class S2HandPredictor:
-    """Runs a checkpoint's parts over looks, each alone; `hand` is the right hand that it was trained with."""
+    """Runs a checkpoint's parts over looks, each alone; `hand` is the right hand that it was trained with.
+
+    Looks are to be squares of `box_scale` times the hand's longer side at `size` px.
+    """
 
     def __init__(self, system: S2HandSystem, info: CheckpointInfo, *, device: str | torch.device = "cpu") -> None:
         if system.hand is None:
             raise ValueError("the system has no hand network")
         self.system = system.to(device).eval()
-        self.info, self.size = info, crop_size(info)
+        self.info, self.size, self.box_scale = info, crop_size(info), box_scale(info)
         self.hand: HandModel = load_hand(str(info.data.get("hand", "open")), "right")
         self._network, self._estimator = system.hand, system.keypoints
         self._layer = ScaledHandLayer(self.hand, system.hand.camera)

@@ -153,7 +153,8 @@ class StageRecipe(Recipe):
     """One stage: `epochs` over the frames, or so many `steps`; the rate falls by `factor` after every `drop_every`.
 
     `drop_every` counts epochs, or with `steps` the same shares of them. `batch` counts frames: of videos batch // n
-    windows of n frames are taken. Terms in `without` take no part.
+    windows of n frames are taken. Terms in `without` take no part. `norm` "eval" keeps the normalisation layers'
+    statistics as the stage before left them: of small batches they are not those that the network is used with.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 90
@@ -163,6 +164,7 @@ class StageRecipe(Recipe):
     drop_every: Annotated[int, Field(ge=1)] = 30
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     without: tuple[Term, ...] = ()
+    norm: Literal["train", "eval"] = "train"
 
 
 class StagesRecipe(Recipe):
@@ -175,7 +177,7 @@ class StagesRecipe(Recipe):
 
 
 class CommonTrainRecipe(TrainRecipe):
-    """What the stages share of a training's settings; `steps`, `lr` and the schedule are each stage's own."""
+    """What the stages share of a training's settings; `steps`, `lr`, schedule and `norm` are each stage's own."""
 
     steps: Annotated[int, Field(ge=1)] = 1
 
@@ -232,5 +234,6 @@ def stage_training(common: CommonTrainRecipe, stage: StageRecipe, *, frames: int
         "schedule": "milestones",
         "milestones": tuple(drop for drop in drops if 0 < drop < steps),
         "factor": stage.factor,
+        "norm": stage.norm,
     }
     return TrainRecipe.model_validate({**common.model_dump(), **changes})
