@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from handkit.cli.evaluate_texts import (
+    parse_files,
+    parse_key_value,
+    parse_names,
+    parse_pair,
+    parse_requirements,
+    parse_thresholds,
+)
 from handkit.cli.options import RUN, AsJson, Debug, Device
 from handkit.cli.terminal import log_to_stderr, told_errors
 from handkit.errors import HandkitError
@@ -18,8 +26,11 @@ EVALUATE_HELP = """Score predicted hands against the truth as the official evalu
 an .npz (joints, vertices, joints_2d, ids, ...) or an .npy; --gt the folder of evaluation_xyz.json and
 evaluation_verts.json, the official ref/ and res/ layout too, or one of the other forms. hands.npz is matched by image
 name, the surest of several hands; what has no names by its place. --method runs over --dataset first: fit is MediaPipe
-and the fit of the hand, keypoints the fit of the data set's own 2D keypoints, seqhand the network of each --checkpoint,
-frames of a sequence in order.
+and the fit of the hand, keypoints the fit of the data set's own 2D keypoints, seqhand and s2hand the network of each
+--checkpoint, seqhand's frames of a sequence in order, s2hand's hands each alone, with texture, light and 2D keypoints.
+
+hands.npz with tracks is scored for steadiness too: turning, shape, and lighted texture where appearance.npz lies beside
+it; --protocol steadiness does so without any truth. The report then draws shapes, texture S.D. and 2D keypoints.
 
 Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html in --out.
 
@@ -33,13 +44,17 @@ Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html
     handkit evaluate --protocol stb --dataset stb --data STB --method fit --out scores
     handkit evaluate --protocol custom --dataset images --data photos --gt truth.npz --method fit --out scores
     handkit evaluate --protocol seqhand --dataset seqhand --data val --method seqhand --checkpoint runs/seqhand
+    handkit evaluate --protocol ho3d --dataset ho3d --data HO3D_v2 --method s2hand --checkpoint runs/s2hand
+    handkit evaluate --protocol steadiness --pred a=demo_a --pred b=demo_b --out scores
     handkit evaluate --list-protocols
 """
 
-_PROTOCOLS = ("freihand", "ho3d", "stb", "rhd", "egodexter", "dexter-object", "seqhand", "custom")
+_PROTOCOLS = ("freihand", "ho3d", "stb", "rhd", "egodexter", "dexter-object", "seqhand", "steadiness", "custom")
 _ALIGNMENTS = ("none", "root", "scale-translation", "centroid-scale", "procrustes", "procrustes-rotation")
 _ROOT_JOINTS = ("wrist-from-ring", "wrist-from-four", "wrist-from-middle", "palm", "palm-vertices", "as-is")
-_METHODS = ("fit", "keypoints", "seqhand")
+_NETWORKS = ("seqhand", "s2hand")
+_METHODS = ("fit", "keypoints", *_NETWORKS)
+_WITHOUT_TRUTH = "steadiness"
 _READ = "How files are read"
 _DEFINITION = "Definition"
 _OUTPUT = "Output"
@@ -100,7 +115,7 @@ def evaluate(
         typer.Option(
             metavar="[NAME=]FILE|DIR",
             rich_help_panel=_READ,
-            help="Of --method seqhand, else weights/seqhand-small; several are compared.",
+            help="Of --method seqhand or s2hand, else the shipped weights; several are compared.",
         ),
     ] = None,
     hand_model: Annotated[
@@ -177,24 +192,25 @@ def evaluate(
     if list_protocols:
         _list_protocols(as_json=as_json)
         raise typer.Exit
-    methods = () if not method else _names("--method", ",".join(method), _METHODS)
+    methods = () if not method else parse_names("--method", ",".join(method), _METHODS)
     if protocol is None or not (pred or methods):
         raise typer.BadParameter("give --protocol and --pred or --method; --list-protocols shows what there is")
-    if checkpoint and "seqhand" not in methods:
-        raise typer.BadParameter("--checkpoint is of --method seqhand")
-    checkpoints = _methods("--checkpoint", checkpoint or [])
+    if checkpoint and not set(_NETWORKS) & set(methods):
+        raise typer.BadParameter(f"--checkpoint is of --method {' or '.join(_NETWORKS)}")
+    checkpoints = parse_files("--checkpoint", checkpoint or [])
     if dataset is None and (data is not None or data_option or methods):
         raise typer.BadParameter("--data, --data-option and --method are of a data set: name it by --dataset")
-    if gt is None and data is None and (submission is None or dataset is not None):
+    needs_truth = protocol.value != _WITHOUT_TRUTH and (submission is None or dataset is not None)
+    if gt is None and data is None and needs_truth:
         raise typer.BadParameter("give the truth by --gt; without it only --submission can be written")
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise typer.BadParameter(f"--fps {fps:g} is not above 0")
     read = [
         ReadOptions(unit=unit or "m", joint_order=order, axes=frame)
         for unit, order, frame in zip(
-            _pair("--units", units, tuple(UNITS_M)),
-            _pair("--joint-order", joint_order, _joint_orders()),
-            _pair("--axes", axes, AXES),
+            parse_pair("--units", units, tuple(UNITS_M)),
+            parse_pair("--joint-order", joint_order, _joint_orders()),
+            parse_pair("--axes", axes, AXES),
             strict=True,
         )
     ]
@@ -202,26 +218,26 @@ def evaluate(
         protocol=protocol.value,
         pred=read[0],
         truth=read[1],
-        alignments=None if align is None else _names("--align", align, _ALIGNMENTS),
-        thresholds=None if thresholds is None else _thresholds(thresholds),
+        alignments=None if align is None else parse_names("--align", align, _ALIGNMENTS),
+        thresholds=None if thresholds is None else parse_thresholds(thresholds),
         root_joint=None if root_joint is None else root_joint.value,
         exclude=tuple(exclude or ()),
         fps=fps,
         submission=None if submission is None else submission.value,
-        require=_requirements(require or []),
+        require=parse_requirements(require or []),
         latex=latex,
         dataset=dataset,
         split=split,
         data=data,
-        data_options=tuple(_key_and_value("--data-option", text) for text in data_option or ()),
+        data_options=tuple(parse_key_value("--data-option", text) for text in data_option or ()),
         methods=methods,
         checkpoints=tuple(checkpoints.items()),
         device=device.value,
         hand_model=hand_model,
         images=images,
     )
-    predictions = _methods("--pred", pred or [])
-    run = [name for name in methods if name != "seqhand" or not checkpoints] + list(checkpoints)
+    predictions = parse_files("--pred", pred or [])
+    run = [name for name in methods if name not in _NETWORKS or not checkpoints] + list(checkpoints)
     for name in {name for name in run if name in predictions or run.count(name) > 1}:
         raise typer.BadParameter(f"two methods are called {name!r}; name files by NAME=FILE")
     _run(predictions, gt, out, options, as_json=as_json, quiet=quiet, debug=debug, force=force)
@@ -272,67 +288,5 @@ def _list_protocols(*, as_json: bool) -> None:
         print_protocols()
 
 
-def _methods(option: str, texts: list[str]) -> dict[str, Path]:
-    """`name=file`, or a file that its own name stands for."""
-    methods: dict[str, Path] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not equals or Path(text).exists():
-            name, path = Path(text).stem, text
-        if not name or not path:
-            raise typer.BadParameter(f"{option} {text!r} is not FILE or NAME=FILE")
-        if name in methods:
-            raise typer.BadParameter(f"{option}: two methods are called {name!r}; name them by NAME=FILE")
-        methods[name] = Path(path)
-    return methods
-
-
 def _joint_orders() -> tuple[str, ...]:
     return ("ours", "freihand", "openpose", "mediapipe", "mano", "ho3d", "s2hand", "stb", "rhd", "bighand", "interhand")
-
-
-def _pair(option: str, text: str | None, known: tuple[str, ...]) -> tuple[str | None, str | None]:
-    """One value for predictions and truth, or one each."""
-    if text is None:
-        return None, None
-    parts = _names(option, text, known)
-    if len(parts) > 2:
-        raise typer.BadParameter(f"{option} {text!r}: one value, or two as predictions,truth")
-    return parts[0], parts[-1]
-
-
-def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    parts = tuple(part.strip().lower() for part in text.split(","))
-    unknown = [part for part in parts if part not in known]
-    if unknown:
-        raise typer.BadParameter(f"{option} {', '.join(map(repr, unknown))}: choose among {', '.join(known)}")
-    return parts
-
-
-def _thresholds(text: str) -> tuple[float, float, int]:
-    try:
-        start, stop, steps = text.split(":")
-        values = float(start), float(stop), int(steps)
-    except ValueError:
-        raise typer.BadParameter(f"--thresholds {text!r} is not START:STOP:STEPS, such as 0:50:100") from None
-    if not (0 <= values[0] < values[1] < math.inf and 2 <= values[2] <= 100_000):
-        raise typer.BadParameter(f"--thresholds {text!r}: 0 <= START < STOP and at least 2 STEPS")
-    return values
-
-
-def _requirements(texts: list[str]) -> tuple[tuple[str, float], ...]:
-    required = []
-    for text in texts:
-        key, _, value = text.partition("=")
-        try:
-            required.append((key.strip(), float(value)))
-        except ValueError:
-            raise typer.BadParameter(f"--require {text!r} is not KEY=NUMBER, such as pa_mpjpe_mm=8.0") from None
-    return tuple(required)
-
-
-def _key_and_value(option: str, text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise typer.BadParameter(f"{option} {text!r} is not KEY=VALUE")
-    return key.strip(), value

@@ -8,7 +8,7 @@ import numpy as np
 
 from handkit.data.sample import HandSample
 from handkit.demo.hands import Sighting, join_rows
-from handkit.export.predictions import Predictions
+from handkit.evaluate.rows import OwnRows, join_own
 from handkit.geometry.cameras import default_K
 
 DONE: Final = "done"
@@ -28,7 +28,7 @@ class Engine(Protocol):
     def pieces(self) -> list[range]:
         """The samples in order, cut into what is made and kept together."""
 
-    def predict(self, chosen: range, on_read: Callable[[], None]) -> Predictions:
+    def predict(self, chosen: range, on_read: Callable[[], None]) -> OwnRows:
         """Rows of a piece, the same whatever was made before; `on_read` is called after every sample."""
 
     def close(self) -> None:
@@ -45,17 +45,19 @@ class Read:
     camera: str = ""
 
 
-def pieced(parts: Sequence[Predictions], read: Sequence[Read], *, hand: str, words: str) -> Predictions:
+def pieced(parts: Sequence[OwnRows], read: Sequence[Read], *, hand: str, words: str) -> OwnRows:
     """The rows of a piece in the order of its samples, and what was read for them."""
-    rows = join_rows(parts)
-    return replace(
-        rows.rows(np.argsort(rows.frame, kind="stable")),
+    rows = join_own(parts) if parts else OwnRows(join_rows([]))
+    rows = rows.rows(np.argsort(rows.hands.frame, kind="stable"))
+    said = replace(
+        rows.hands,
         inputs=[one.name for one in read],
         status=[one.status for one in read],
         hand_model=hand,
         method=words,
         camera_source="; ".join(dict.fromkeys(one.camera for one in read if one.camera)),
     )
+    return replace(rows, hands=said)
 
 
 def camera_of(sample: HandSample) -> tuple[np.ndarray, str]:

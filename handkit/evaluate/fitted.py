@@ -11,7 +11,7 @@ from handkit.demo.hands import HandPair, Sighting, fit_stills, is_fittable
 from handkit.errors import HandkitError
 from handkit.evaluate.engine import DONE, NO_HAND, Read, camera_of, pieced
 from handkit.evaluate.finders import FINDERS, Finder, build_finder
-from handkit.export.predictions import Predictions
+from handkit.evaluate.rows import OwnRows
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class FitEngine:
         count, size = len(self._dataset), self._batch_size
         return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
-    def predict(self, chosen: range, on_read: Callable[[], None]) -> Predictions:
+    def predict(self, chosen: range, on_read: Callable[[], None]) -> OwnRows:
         if self._finder is None:
             self._finder = build_finder(self._method, sides_known=getattr(self._dataset, "sides_known", True))
         read = []
@@ -49,7 +49,7 @@ class FitEngine:
         parts = []
         for landmarks in sorted({one.landmarks for one in read if one.sighting is not None}):
             sightings = [one.sighting for one in read if one.sighting is not None and one.landmarks == landmarks]
-            parts.append(fit_stills(sightings, self._hands, landmarks))
+            parts.append(OwnRows(fit_stills(sightings, self._hands, landmarks)))
         return pieced(parts, read, hand=self._hands.name, words=self.words)
 
     def close(self) -> None:

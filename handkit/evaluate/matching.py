@@ -7,10 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
+from handkit.evaluate.rows import OwnRows
 
 logger = logging.getLogger(__name__)
 
@@ -23,20 +24,25 @@ _NAMED: Final = 3
 class ReadHands:
     """Hands of a file; `named` where their ids come from it, `confidence` decides among several of one name.
 
-    `joint_order` is the one that the file was taken to have.
+    `joint_order` is the one that the file was taken to have; `own` what handkit's own files hold besides, row by row.
     """
 
     hands: HandSet
     named: bool = False
     joint_order: str = "ours"
     confidence: Float[np.ndarray, " N"] | None = None
+    own: OwnRows | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """Predictions in truth's order, NaN for the ids in `missing`; `unused` predictions have no truth."""
+    """Predictions in truth's order, NaN for the ids in `missing`; `unused` predictions have no truth.
+
+    `rows` are where they stood, -1 for those that are missing.
+    """
 
     pred: HandSet
+    rows: Int[np.ndarray, " N"]
     missing: tuple[str, ...] = ()
     unused: int = 0
 
@@ -50,7 +56,7 @@ def match(pred: ReadHands, truth: ReadHands) -> Matched:
     """
     if not (pred.named and truth.named):
         _check_lengths(pred, truth)
-        return Matched(replace(pred.hands, ids=truth.hands.ids))
+        return Matched(replace(pred.hands, ids=truth.hands.ids), np.arange(len(truth.hands)))
     rows = match_names(pred.hands.ids, truth.hands.ids, pred.confidence)
     if not (rows >= 0).any():
         raise HandkitError(
@@ -60,7 +66,7 @@ def match(pred: ReadHands, truth: ReadHands) -> Matched:
         )
     missing = tuple(truth.hands.ids[i] for i in np.flatnonzero(rows < 0))
     unused = len(set(pred.hands.ids)) - int((rows >= 0).sum())
-    return Matched(_spread(pred.hands, rows, truth.hands.ids), missing, unused)
+    return Matched(_spread(pred.hands, rows, truth.hands.ids), rows, missing, unused)
 
 
 def match_names(

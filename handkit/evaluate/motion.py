@@ -1,5 +1,7 @@
 """Motion of predicted against true joints, never across the borders of sequences or gaps in their frames."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -30,22 +32,55 @@ def add_motion(
     assert truth.sequences is not None
     usable = good & (True if truth.joints_valid is None else truth.joints_valid.all(1))
     true, predicted = (_about_wrist(hands.joints) for hands in (truth, pred) if hands.joints is not None)
-    values = {name: np.full(len(truth), np.nan) for name in ("acc", "acc_true", "acc_err")}
-    for run in frame_runs(truth.sequences, truth.frames):
+    motions = {"acc": predicted, "acc_true": true, "acc_err": predicted - true}
+    for name, joints in motions.items():
+        column = _acceleration(joints, usable, truth.sequences, truth.frames)
+        _add(name, column, fps, summary, per_sample)
+
+
+def add_own_motion(
+    joints: Float[np.ndarray, "N J 3"],
+    sequences: Sequence[str],
+    frames: Sequence[int],
+    fps: float | None,
+    summary: dict[str, float | int | None],
+    per_sample: dict[str, Float[np.ndarray, " N"]],
+) -> None:
+    """ACC as in `add_motion` of what has no truth; joints that are not finite are of samples without a prediction."""
+    column = _acceleration(_about_wrist(joints), np.isfinite(joints).all((1, 2)), sequences, frames)
+    _add("acc", column, fps, summary, per_sample)
+
+
+def _acceleration(
+    joints: Float[np.ndarray, "N J 3"],
+    usable: Bool[np.ndarray, " N"],
+    sequences: Sequence[str],
+    frames: Sequence[int] | None,
+) -> Float[np.ndarray, " N"]:
+    """mm/frame^2 about each sample, NaN where it is not in the middle of three usable frames."""
+    found = np.full(len(joints), np.nan)
+    for run in frame_runs(sequences, frames):
         if len(run) < 3:
             continue
         triple = usable[run[:-2]] & usable[run[1:-1]] & usable[run[2:]]
-        middle = run[1:-1][triple]
-        bends = [np.diff(points[run], n=2, axis=0)[triple] for points in (predicted, true)]
-        for name, bend in zip(values, (*bends, bends[0] - bends[1]), strict=True):
-            values[name][middle] = _MM_PER_M * np.linalg.norm(bend, axis=-1).mean(-1)
-    if not np.isfinite(values["acc"]).any():
+        bend = np.diff(joints[run], n=2, axis=0)[triple]
+        found[run[1:-1][triple]] = _MM_PER_M * np.linalg.norm(bend, axis=-1).mean(-1)
+    return found
+
+
+def _add(
+    name: str,
+    column: Float[np.ndarray, " N"],
+    fps: float | None,
+    summary: dict[str, float | int | None],
+    per_sample: dict[str, Float[np.ndarray, " N"]],
+) -> None:
+    if not np.isfinite(column).any():
         return
-    for name, column in values.items():
-        units = {"mm_per_frame2": 1.0} | ({"mm_per_s2": fps**2} if fps is not None else {})
-        for unit, factor in units.items():
-            per_sample[f"{name}_{unit}"] = factor * column
-            summary[f"{name}_{unit}"] = float(np.nanmean(factor * column))
+    units = {"mm_per_frame2": 1.0} | ({"mm_per_s2": fps**2} if fps is not None else {})
+    for unit, factor in units.items():
+        per_sample[f"{name}_{unit}"] = factor * column
+        summary[f"{name}_{unit}"] = float(np.nanmean(factor * column))
 
 
 def _about_wrist(joints: Float[np.ndarray, "N J 3"]) -> Float[np.ndarray, "N J 3"]:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
 from handkit.evaluate.matching import ReadHands
-from handkit.export.predictions import Predictions, concatenate, load_finite_rows
+from handkit.evaluate.rows import read_own
+from handkit.export.predictions import Predictions
 from handkit.geometry.rotations import axis_angle_to_matrix
 
 logger = logging.getLogger(__name__)
@@ -19,15 +20,11 @@ logger = logging.getLogger(__name__)
 def from_predictions(files: list[Path], path: Path, *, with_vertices: bool, about_origin: bool = False) -> ReadHands:
     """handkit's own predictions; hands of a video are named by its file and their frame.
 
-    `about_origin` gives them about the hand's own origin, turned by their global_orient, not in the camera frame.
+    What lies beside the files is read with them. `about_origin` gives hands about their own origin, turned by their
+    global_orient, not in the camera frame.
     """
-    parts = []
-    for file in files:
-        rows, bad = load_finite_rows(file)
-        if bad:
-            logger.warning("%s: %d hands are left out, they hold numbers that are not finite", file, len(bad))
-        parts.append(rows)
-    predictions = concatenate(parts) if len(parts) > 1 else parts[0]
+    own = read_own(files)
+    predictions = own.hands
     if not len(predictions):
         raise HandkitError(f"{path} holds no hands", "check what the run found: its summary.json says")
     names = predictions.image.tolist()
@@ -48,7 +45,7 @@ def from_predictions(files: list[Path], path: Path, *, with_vertices: bool, abou
         K=predictions.K,
         source=str(path),
     )
-    return ReadHands(hands, True, confidence=predictions.score.astype(np.float64))
+    return ReadHands(hands, True, confidence=predictions.score.astype(np.float64), own=own)
 
 
 def _from_camera_to_origin(predictions: Predictions) -> Float[np.ndarray, "N 1 3"]:

@@ -1,5 +1,7 @@
 """A method over a data set: `hands.npz`, a row for every sample in which a hand was found, `image` its name.
 
+"s2hand" leaves `appearance.npz` and, where it has a 2D estimator, `keypoints.npz` beside it, row by row.
+
 Convention: rows are in the sample's camera frame, metres and pixels; `inputs` are all samples' names and `status` says
 "done", "no hand" or why a sample failed. Batches are kept in a hidden folder until the file is written, so that a run
 that was killed goes on where it was, and writes the same file.
@@ -24,14 +26,16 @@ from handkit.evaluate.engine import DONE, NO_HAND, Engine
 from handkit.evaluate.finders import FINDERS
 from handkit.evaluate.fitted import FitEngine
 from handkit.evaluate.network import NetworkEngine
-from handkit.export.predictions import Predictions, concatenate, load_predictions, save_predictions
+from handkit.evaluate.rows import HANDS, join_own, read_own, save_own
+from handkit.evaluate.s2hand import S2HandEngine
+from handkit.export.predictions import Predictions
 from handkit.files import atomic_path, check_writable
-from handkit.inference.load import find_checkpoint
+from handkit.inference.load import S2HAND, find_checkpoint
 
 logger = logging.getLogger(__name__)
 
-METHODS: Final = (*FINDERS, "seqhand")
-HANDS: Final = "hands.npz"
+NETWORKS: Final = ("seqhand", "s2hand")
+METHODS: Final = (*FINDERS, *NETWORKS)
 RECORD: Final = "predict.json"
 _PARTS: Final = ".predict.parts"
 
@@ -50,10 +54,10 @@ def predict(
 ) -> Path:
     """Run `method`, one of `METHODS`, over all samples into `out`/hands.npz; predict.json says what was found.
 
-    "seqhand" is the network of `checkpoint` (the shipped one unless told) on `device`; the others fit in batches of
-    `batch_size`. What the same run wrote before is kept unless `force`. `hand` names the hand model. Progress goes to
-    stderr where that is a terminal. A sample that cannot be read is warned of and does not stop the others.
-    Raises HandkitError for an unknown method, for no samples, and where `out` cannot be written.
+    "seqhand" and "s2hand" are the network of `checkpoint` (the shipped one unless told) on `device`; the others fit in
+    batches of `batch_size`. What the same run wrote before is kept unless `force`. `hand` names the hand model.
+    Progress goes to stderr where that is a terminal. A sample that cannot be read is warned of and does not stop the
+    others. Raises HandkitError for an unknown method, for no samples, and where `out` cannot be written.
     """
     if method not in METHODS:
         raise HandkitError(f"there is no method {method!r}", f"methods are {', '.join(METHODS)}")
@@ -68,6 +72,9 @@ def predict(
     if method == "seqhand":
         found = find_checkpoint(checkpoint)
         engine = NetworkEngine(dataset, truth, checkpoint=found, hand=hand, device=device)
+    elif method == "s2hand":
+        found = find_checkpoint(checkpoint, S2HAND)
+        engine = S2HandEngine(dataset, truth, checkpoint=found, hand=hand, device=device)
     else:
         engine = FitEngine(dataset, truth, method=method, hand=hand, batch_size=batch_size)
     key = _fingerprint(dataset, truth, [batch_size, method, hand, _stamp(Path(hand))], engine)
@@ -76,12 +83,12 @@ def predict(
         return path
     if force:
         shutil.rmtree(parts, ignore_errors=True)
-    chosen = {parts / f"{key}_{piece.start:08d}.npz": piece for piece in engine.pieces()}
+    chosen = {parts / f"{key}_{piece.start:08d}": piece for piece in engine.pieces()}
     _make(chosen, engine, title=f"predict {method}", show_progress=show_progress)
-    hands = concatenate([load_predictions(piece) for piece in chosen])
+    rows = join_own([read_own([piece / HANDS]) for piece in chosen])
     (out / RECORD).unlink(missing_ok=True)
-    save_predictions(path, hands)
-    _write_record(out, {"key": key, "method": method, "hand_model": hand}, hands)
+    save_own(out, rows)
+    _write_record(out, {"key": key, "method": method, "hand_model": hand}, rows.hands)
     shutil.rmtree(parts, ignore_errors=True)
     return path
 
@@ -100,9 +107,9 @@ def _fingerprint(dataset: AnnotatedDataset, truth: HandSet | None, asked: list[o
 def _make(chosen: dict[Path, range], engine: Engine, *, title: str, show_progress: bool) -> None:
     """Make the pieces that are not there yet; what is left of other runs is dropped."""
     wanted = {piece.name for piece in chosen}
-    for piece in next(iter(chosen)).parent.glob("*.npz"):
+    for piece in next(iter(chosen)).parent.glob("*"):
         if piece.name not in wanted:
-            piece.unlink(missing_ok=True)
+            shutil.rmtree(piece, ignore_errors=True)
     hidden = None if show_progress else True  # None: hidden unless stderr is a terminal
     count = sum(map(len, chosen.values()))
     try:
@@ -111,7 +118,7 @@ def _make(chosen: dict[Path, range], engine: Engine, *, title: str, show_progres
                 if _is_whole(piece, len(rows)):
                     bar.update(len(rows))
                 else:
-                    save_predictions(piece, engine.predict(rows, lambda: bar.update(1)))
+                    save_own(piece, engine.predict(rows, lambda: bar.update(1)))
     finally:
         engine.close()
 
@@ -121,10 +128,10 @@ def _stamp(path: Path | None) -> list[int] | None:
 
 
 def _is_whole(piece: Path, count: int) -> bool:
-    if not piece.is_file():
+    if not (piece / HANDS).is_file():
         return False
     try:
-        return len(load_predictions(piece).inputs) == count
+        return len(read_own([piece / HANDS]).hands.inputs) == count
     except HandkitError:
         return False
 

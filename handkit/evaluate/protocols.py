@@ -76,7 +76,8 @@ class Protocol:
     `joint_order` and `axes` are those of the data set's own JSON files. `points` are the joints compared (None: all
     that truth has). `bone` is the pair of joints that the scale-translation alignment measures. Vertices and F-scores
     are computed after `mesh_alignments`. `missing` values in truth's z mean that a point is not annotated.
-    `about_origin` compares hands about their own origin: hands.npz, in the camera frame, is brought there.
+    `about_origin` compares hands about their own origin: hands.npz, in the camera frame, is brought there. One that
+    needs no truth has no alignments.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Protocol:
     missing: tuple[float, ...] = ()
     about_origin: bool = False
     official: bool = False
+    needs_truth: bool = True
 
     def definition(self) -> str:
         """The whole of it in words, as reports print it."""
@@ -102,6 +104,8 @@ class Protocol:
 
     def _sentences(self) -> Iterator[str]:
         yield f"{self.name}: {self.description}"
+        if not self.needs_truth:
+            return
         ways = "; ".join(
             f"{alignment.prefix or 'no prefix'}: {alignment.words}{self._bone_words(alignment)}"
             for alignment in (ALIGNMENTS[name] for name in self.alignments)
@@ -206,6 +210,19 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
             about_origin=True,
         ),
         Protocol(
+            name="steadiness",
+            description=(
+                "hands along their tracks, without a truth: joints about the wrist (acc), turning (quaternion_rad, "
+                "windows of 3 frames), shape and lighted texture (shape_sd, texture_sd: S.D. over a track's frames, "
+                "mean over tracks), and how far projected joints are from detected keypoints (detections_px, in a crop "
+                "of 224 pixels about the hand). Nothing spans two tracks or a gap; of several methods the frames that "
+                "all have are compared."
+            ),
+            alignments=(),
+            thresholds=Thresholds(0, 50, 100),
+            needs_truth=False,
+        ),
+        Protocol(
             name="custom",
             description="points and meshes as given, by the options for alignments and thresholds.",
             alignments=("none", "root", "procrustes"),
@@ -242,7 +259,8 @@ def summary_keys(protocol: Protocol) -> list[str]:
     if protocol.thresholds_2d is not None:
         keys += ["epe_2d_px", "auc_2d"]
     keys += [f"{name}_{unit}" for name in ("acc", "acc_true", "acc_err") for unit in ("mm_per_frame2", "mm_per_s2")]
-    return [*keys, "count"]
+    keys += ["quaternion_rad", "shape_sd", "texture_sd"]
+    return [*keys, *([] if protocol.needs_truth else ["detections_px"]), "count"]
 
 
 def score_keys(protocol: Protocol) -> list[str]:

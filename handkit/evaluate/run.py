@@ -6,19 +6,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from handkit.data.hands import HandSet
 from handkit.errors import HandkitError
+from handkit.evaluate.beside import with_own
 from handkit.evaluate.compare import compare_methods
 from handkit.evaluate.definitions import wrist_from_palm
+from handkit.evaluate.exclusion import kept_rows, with_exclusions
 from handkit.evaluate.files import find_files, read_hands, with_images
-from handkit.evaluate.matching import ReadHands, match, match_names, take
-from handkit.evaluate.official import write_submission
+from handkit.evaluate.matching import ReadHands, match, take
 from handkit.evaluate.options import EvaluateOptions
 from handkit.evaluate.protocols import PROTOCOLS, Protocol, Thresholds, adapted, summary_keys
 from handkit.evaluate.score import score
 from handkit.evaluate.scores import Scores
+from handkit.evaluate.submit import submit, submit_alone
+from handkit.evaluate.unlabelled import gather_unlabelled, score_unlabelled
 from handkit.files import check_writable
 
 if TYPE_CHECKING:
@@ -82,13 +83,22 @@ def run_evaluate(
 
         made = predict_methods(dataset, out, options, show_progress=show_progress, force=force)
         predictions = {**predictions, **made}
+    if not protocol.needs_truth:
+        return _score_unlabelled(predictions, true, out, protocol, options)
     if true is None:
-        return EvaluateResult(out, protocol, written=_submit_alone(predictions, out, protocol, options))
+        return EvaluateResult(out, protocol, written=submit_alone(predictions, out, protocol, options))
+    return _score(predictions, true, out, protocol, options)
+
+
+def _score(
+    predictions: Mapping[str, Path], true: ReadHands, out: Path, protocol: Protocol, options: EvaluateOptions
+) -> EvaluateResult:
+    """Every method against the truth."""
     if options.fps is not None and true.hands.sequences is None:
         logger.warning("--fps: %s has no sequences, accelerations are not scored", true.hands.source)
     sets: dict[str, HandSet] = {}
     scores: list[Scores] = []
-    kept = _kept_rows(true.hands, options.exclude)
+    kept = kept_rows(true.hands, options.exclude)
     shown = true.hands if kept is None else take(true.hands, kept)
     written: list[Path] = []
     for method, path in predictions.items():
@@ -98,7 +108,7 @@ def run_evaluate(
         if matched.unused:
             logger.warning("%s: %d predictions have no truth and are not used", method, matched.unused)
         if options.submission is not None:
-            written += _submit(matched.pred, out, options.submission, method if len(predictions) > 1 else None)
+            written += submit(matched.pred, out, options.submission, method if len(predictions) > 1 else None)
         pred = matched.pred if kept is None else take(matched.pred, kept)
         result = score(
             protocol,
@@ -109,23 +119,63 @@ def run_evaluate(
             joint_order=read.joint_order,
             fps=options.fps,
         )
-        scores.append(_with_exclusions(result, len(true.hands) - len(shown)))
+        if read.own is not None:
+            rows = matched.rows if kept is None else matched.rows[kept]
+            result = with_own(result, read.own, rows, shown, protocol)
+        scores.append(with_exclusions(result, len(true.hands) - len(shown)))
         sets[method] = pred
-    comparison = compare_methods(scores) if len(scores) > 1 else []
+    return _reported(out, protocol, scores, options, truth=shown, predictions=sets, written=written)
+
+
+def _score_unlabelled(
+    predictions: Mapping[str, Path], known: ReadHands | None, out: Path, protocol: Protocol, options: EvaluateOptions
+) -> EvaluateResult:
+    """Every method by itself, over the samples that all have."""
+    reads = {
+        method: read_hands(path, protocol, options.pred, is_truth=False, with_vertices=False)
+        for method, path in predictions.items()
+    }
+    found = gather_unlabelled(reads, None if known is None else known.hands)
+    kept = kept_rows(found.samples, options.exclude)
+    shown = found.samples if kept is None else take(found.samples, kept)
+    scores = []
+    for method in reads:
+        rows = found.rows[method] if kept is None else found.rows[method][kept]
+        result = score_unlabelled(protocol, method, found.own[method], rows, shown, fps=options.fps)
+        result = with_own(result, found.own[method], rows, shown, protocol)
+        scores.append(with_exclusions(result, len(found.samples) - len(shown)))
+    return _reported(out, protocol, scores, options, truth=shown, predictions={}, written=[])
+
+
+def _reported(
+    out: Path,
+    protocol: Protocol,
+    scores: list[Scores],
+    options: EvaluateOptions,
+    *,
+    truth: HandSet,
+    predictions: Mapping[str, HandSet],
+    written: list[Path],
+) -> EvaluateResult:
+    """The scores compared, written down, and held against what was required."""
     from handkit.report import write_report
 
-    written = [
-        *write_report(out, scores, truth=shown, predictions=sets, comparison=comparison, latex=options.latex),
-        *written,
-    ]
-    return EvaluateResult(out, protocol, scores, comparison, written, missed_requirements(scores, options.require))
+    comparison = compare_methods(scores) if len(scores) > 1 else []
+    report = write_report(out, scores, truth=truth, predictions=predictions, comparison=comparison, latex=options.latex)
+    missed = missed_requirements(scores, options.require)
+    return EvaluateResult(out, protocol, scores, comparison, [*report, *written], missed)
 
 
 def chosen_protocol(options: EvaluateOptions) -> Protocol:
     """The protocol with the options' changes; HandkitError where an official one would be changed."""
     protocol = PROTOCOLS[options.protocol]
-    changes = {"--align": options.alignments, "--thresholds": options.thresholds}
+    changes: dict[str, object] = {"--align": options.alignments, "--thresholds": options.thresholds}
     given = [name for name, value in changes.items() if value is not None]
+    if not protocol.needs_truth:
+        changes |= {"--submission": options.submission, "--root-joint": options.root_joint}
+        given = [name for name, value in changes.items() if value is not None]
+        if given:
+            raise HandkitError(f"{' and '.join(given)}: {protocol.name} compares with no truth", "leave it out")
     if protocol.official and given:
         raise HandkitError(f"{' and '.join(given)} would change the official {protocol.name}", "use --protocol custom")
     if options.root_joint is not None and protocol.root_joint is None:
@@ -173,7 +223,7 @@ def _read_truth(
     if dataset is not None and (options.data is None or path is None):
         from handkit.evaluate.sets import truth_of
 
-        hands = truth_of(dataset, options)
+        hands = truth_of(dataset, options, needed=protocol.needs_truth)
         if hands is None:
             return None
         true = ReadHands(hands, named=True)
@@ -187,61 +237,3 @@ def _read_truth(
         if images is None and options.data is not None and options.data.is_dir():
             images = options.data
     return with_images(true, images)
-
-
-def _kept_rows(truth: HandSet, excluded: tuple[str, ...]) -> np.ndarray | None:
-    """Rows that are not excluded by name, or by the names that a file lists, one a line; None where all stay."""
-    if not excluded:
-        return None
-    names: list[str] = []
-    for entry in excluded:
-        names += _listed(Path(entry)) if Path(entry).is_file() else [entry]
-    names = list(dict.fromkeys(names))
-    rows = match_names(truth.ids, names)
-    unknown = [name for name, row in zip(names, rows.tolist(), strict=True) if row < 0]
-    if unknown:
-        raise HandkitError(
-            f"--exclude {', '.join(unknown[:3])}: {len(unknown)} of {len(names)} names are no sample of the truth",
-            f"its names are like {', '.join(truth.ids[:2])}",
-        )
-    kept: np.ndarray = np.setdiff1d(np.arange(len(truth)), rows)
-    if not len(kept):
-        raise HandkitError(f"--exclude leaves none of {len(truth)} samples", "leave some in")
-    return kept
-
-
-def _listed(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HandkitError(f"--exclude {path}: no list of names: {error}", "write a name a line, as text") from error
-
-
-def _with_exclusions(scores: Scores, count: int) -> Scores:
-    if not count:
-        return scores
-    words = f"{scores.definition} {count} samples are left out by an exclusion list."
-    return replace(scores, definition=words, counts={**scores.counts, "excluded": count})
-
-
-def _submit_alone(
-    predictions: Mapping[str, Path], out: Path, protocol: Protocol, options: EvaluateOptions
-) -> list[Path]:
-    """Predictions in the order of their file, or of their names where they have some."""
-    if options.submission is None:
-        raise HandkitError("there is no truth to score against", "give --gt, or --submission to write a server's file")
-    written: list[Path] = []
-    for method, path in predictions.items():
-        read = read_hands(path, protocol, options.pred, is_truth=False)
-        hands = read.hands
-        if read.named:
-            order = sorted(set(hands.ids))
-            hands = take(hands, match_names(hands.ids, order, read.confidence))
-        written += _submit(hands, out, options.submission, method if len(predictions) > 1 else None)
-    return written
-
-
-def _submit(hands: HandSet, out: Path, server: str, method: str | None) -> list[Path]:
-    if hands.vertices is None:
-        logger.warning("%s has no vertices: the submission's are zeros, its mesh scores mean nothing", hands.source)
-    return write_submission(out if method is None else out / method, hands, server)

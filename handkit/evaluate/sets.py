@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from handkit.checkpoint import read_checkpoint
 from handkit.data.annotations import AnnotatedDataset
 from handkit.data.hands import HandSet
 from handkit.data.registry import build_dataset
 from handkit.errors import HandkitError
 from handkit.evaluate.options import EvaluateOptions
-from handkit.evaluate.predict import predict
+from handkit.evaluate.predict import NETWORKS, predict
 from handkit.evaluate.protocols import Protocol
+from handkit.inference.load import S2HAND, find_checkpoint
 
 PREDICTIONS: Final = "predictions"
 
@@ -32,18 +34,19 @@ def option_value(text: str) -> Any:
         return text
 
 
-def truth_of(dataset: AnnotatedDataset, options: EvaluateOptions) -> HandSet | None:
+def truth_of(dataset: AnnotatedDataset, options: EvaluateOptions, *, needed: bool = True) -> HandSet | None:
     """What a data set can be scored with; None where it has nothing and only a submission is asked for.
 
-    Raises HandkitError where a score is asked for and there is nothing to score with.
+    Where no truth is `needed`, its names and sequences are enough. Raises HandkitError where a score is asked for and
+    there is nothing to score with.
     """
     try:
         truth = dataset.truth()
     except HandkitError:
-        if options.submission is not None:
+        if options.submission is not None or not needed:
             return None
         raise
-    if truth.joints is None and truth.vertices is None and truth.joints_2d is None:
+    if needed and truth.joints is None and truth.vertices is None and truth.joints_2d is None:
         raise HandkitError(f"{truth.source} has no truth of its own", "give it by --gt, named by image")
     return truth
 
@@ -51,11 +54,18 @@ def truth_of(dataset: AnnotatedDataset, options: EvaluateOptions) -> HandSet | N
 def predict_methods(
     dataset: AnnotatedDataset, out: Path, options: EvaluateOptions, *, show_progress: bool = False, force: bool = False
 ) -> dict[str, Path]:
-    """The predictions file of each method and checkpoint, made where it is not there yet."""
+    """The predictions file of each method and checkpoint, made where it is not there yet.
+
+    Raises HandkitError where networks of two methods are asked for and all checkpoints are of one.
+    """
     runs: dict[str, tuple[str, Path | None]] = {}
+    networks = [method for method in options.methods if method in NETWORKS]
     for method in options.methods:
-        if method == "seqhand" and options.checkpoints:
-            runs |= {name: (method, path) for name, path in options.checkpoints}
+        if method in networks and options.checkpoints:
+            own = {name: (method, path) for name, path in options.checkpoints if _is_of(path, method, networks)}
+            if not own:
+                raise HandkitError(f"no --checkpoint is of --method {method}", "give one, or leave the method out")
+            runs |= own
         else:
             runs[method] = (method, None)
     return {
@@ -71,3 +81,11 @@ def predict_methods(
         )
         for name, (method, checkpoint) in runs.items()
     }
+
+
+def _is_of(path: Path, method: str, networks: list[str]) -> bool:
+    """Whether a checkpoint goes to this method; of two methods to that whose network it says that it holds."""
+    if len(networks) == 1:
+        return True
+    info, _ = read_checkpoint(find_checkpoint(path, S2HAND))
+    return (method == "s2hand") == (info.network.get("name") == "s2hand")

@@ -181,7 +181,7 @@ def load_finite_rows(path: str | os.PathLike[str]) -> tuple[Predictions, dict[in
     for name in (*_FINITE, *OPTIONAL_COLUMNS):
         values = arrays.get(name)
         if values is not None and values.dtype.kind == "f" and values.shape[:1] == (count,):
-            for row in np.flatnonzero(~np.isfinite(values.reshape(count, -1)).all(1)).tolist():
+            for row in np.flatnonzero(~np.isfinite(values).all(tuple(range(1, values.ndim)))).tolist():
                 bad.setdefault(row, name)
     if bad:
         kept = np.setdiff1d(np.arange(count), list(bad))

@@ -14,7 +14,15 @@ from handkit.metrics.alignment import (
     align_scale_translation,
     official_transform,
 )
-from handkit.metrics.curves import KeypointMeasures, auc, keypoint_measures, pck_curve, point_auc, point_errors
+from handkit.metrics.curves import (
+    KeypointMeasures,
+    auc,
+    frames_within_px,
+    keypoint_measures,
+    pck_curve,
+    point_auc,
+    point_errors,
+)
 from handkit.metrics.fscore import FScore, f_score, f_score_parts
 from handkit.metrics.masks import mask_iou, outside_mask_fraction, pixel_accuracy
 from handkit.metrics.motion import (
@@ -47,6 +55,7 @@ __all__ = [
     "f_score",
     "f_score_parts",
     "frame_runs",
+    "frames_within_px",
     "keypoint_measures",
     "mask_iou",
     "mean_change",

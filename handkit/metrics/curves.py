@@ -48,6 +48,22 @@ def pck_curve(
     return within / (used.size or np.nan)
 
 
+def frames_within_px(
+    errors_px: Float[np.ndarray, "N J"],
+    thresholds_px: Float[np.ndarray, " T"],
+    valid: Bool[np.ndarray, "N J"] | None = None,
+) -> Float[np.ndarray, " T"]:
+    """Share of frames whose farthest valid joint is within each threshold (S2HAND(V) Fig. 7); NaN without a frame.
+
+    Thresholds ascend. A frame without a valid joint is left out; one with an error that is not a number never counts.
+    """
+    if valid is None:
+        valid = np.ones(errors_px.shape, bool)
+    frames = valid.any(1)
+    farthest = np.where(valid, errors_px, -np.inf)[frames].max(1, initial=-np.inf)
+    return pck_curve(farthest[:, None], thresholds_px)
+
+
 def auc(pck: Float[np.ndarray, "*B T"], thresholds: Float[np.ndarray, " T"]) -> Float[np.ndarray, "*B"]:
     """Area under the curve by the trapezoid rule over the thresholds' range, 1 for a curve that is 1 throughout.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from handkit.evaluate.scores import Scores
 from handkit.report.figures import pck_panels
+from handkit.report.looks import Box, ShownShapes, frame_labels
 from handkit.report.names import auc_range, metric
 
 _BINS = 48
@@ -62,6 +63,51 @@ def histogram_chart(scores: Sequence[Scores], key: str) -> dict[str, Any]:
         )
     axes = {"x": metric(key).title, "y": "share of samples", "x_suffix": f" {metric(key).unit}", "y_format": ".0%"}
     return {"id": "histogram", "title": "", "traces": traces, "hover": "x unified", **axes}
+
+
+def frames_chart(scores: Sequence[Scores]) -> dict[str, Any]:
+    """Share of frames within a largest joint distance, a line for each method's set of 2D keypoints."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"{_text(label)} ({curve.mean_px:.1f} px)",
+            "x": _rounded(curve.thresholds),
+            "y": _rounded(curve.share),
+            "color": k,
+            "hovertemplate": f"{_text(label)}: %{{y:.1%}}<extra></extra>",
+        }
+        for k, (label, curve) in enumerate(frame_labels(scores))
+    ]
+    axes = {"x": "largest joint distance [px of a 224 crop]", "y": "share of frames", "x_suffix": " px"}
+    more = {"y_range": [0, 1.01], "y_format": ".0%", "legend": "below"}
+    return {"id": "frames-within", "title": "", "traces": traces, "hover": "x unified", **axes, **more}
+
+
+def shape_charts(shown: Sequence[ShownShapes]) -> list[dict[str, Any]]:
+    """Boxes of the shape parameters, a chart for each sequence; whiskers end within 1.5 times the box's height."""
+    charts = []
+    for i, sequence in enumerate(shown):
+        traces = [_box_trace(name, boxes, k) for k, (name, boxes) in enumerate(sequence.boxes.items())]
+        axes = {"x": "shape parameter", "y": "value [s.d. of hands]", "x_suffix": ""}
+        charts.append({"id": f"shape-{i}", "title": _text(sequence.name), "traces": traces, "hover": "closest", **axes})
+    return charts
+
+
+def _box_trace(name: str, boxes: Sequence[Box], color: int) -> dict[str, Any]:
+    parts = {
+        field: _rounded(np.array([getattr(box, part) for box in boxes]))
+        for field, part in (
+            ("q1", "low"),
+            ("median", "middle"),
+            ("q3", "high"),
+            ("lowerfence", "least"),
+            ("upperfence", "most"),
+            ("mean", "mean"),
+            ("sd", "sd"),
+        )
+    }
+    return {"type": "box", "name": _text(name), "x": [f"β{b + 1}" for b in range(len(boxes))], "color": color, **parts}
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:

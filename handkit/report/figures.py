@@ -1,8 +1,8 @@
-"""PCK curves for a paper: the same figure as PNG and as PDF, byte for byte the same from the same scores."""
+"""PCK curves for a paper, and the style of all figures: PNG and PDF, byte for byte the same from the same scores."""
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from handkit.report.names import auc_range, unique
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles tell them apart in grey.
 COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
+LINE_STYLES: Final = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)))
 # One column of a two-column paper, and both.
-_COLUMN_IN, _PAGE_IN, _PANEL_HEIGHT_IN = 3.3, 6.9, 2.5
+COLUMN_IN, PAGE_IN, PANEL_HEIGHT_IN = 3.3, 6.9, 2.5
 _STYLE: Final[Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -57,22 +57,33 @@ def pck_panels(scores: Sequence[Scores]) -> list[tuple[str, list[tuple[str, Curv
 
 def pck_figures(scores: Sequence[Scores]) -> dict[str, bytes]:
     """The figure under the names it is written as: pck.png (300 dpi) and pck.pdf (fonts embedded)."""
+    return saved("pck", lambda: _figure(pck_panels(scores)))
+
+
+def saved(name: str, draw: Callable[[], Figure]) -> dict[str, bytes]:
+    """What `draw` makes in the papers' style, as PNG (300 dpi) and as PDF (fonts embedded), by file name."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # A method may be named in a script that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = _figure(pck_panels(scores))
+        figure = draw()
         png, pdf = BytesIO(), BytesIO()
         figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
         figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    return {"pck.png": png.getvalue(), "pck.pdf": pdf.getvalue()}
+    return {f"{name}.png": png.getvalue(), f"{name}.pdf": pdf.getvalue()}
+
+
+def canvas(width_in: float, height_in: float) -> Figure:
+    """An empty figure whose parts make room for one another."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _figure(panels: Sequence[tuple[str, list[tuple[str, Curve]]]]) -> Figure:
     columns = 1 if len(panels) <= 1 else 2
     rows = max(1, math.ceil(len(panels) / columns))
-    width = _COLUMN_IN if columns == 1 else _PAGE_IN
-    figure = Figure(figsize=(width, _PANEL_HEIGHT_IN * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    width = COLUMN_IN if columns == 1 else PAGE_IN
+    figure = canvas(width, PANEL_HEIGHT_IN * rows)
     for place, (title, curves) in enumerate(panels):
         _draw(figure.add_subplot(rows, columns, place + 1), title, curves)
     if not panels:
@@ -84,10 +95,10 @@ def _draw(axes: Axes, title: str, curves: Sequence[tuple[str, Curve]]) -> None:
     lines, labels = [], []
     ranges = unique(_range(curve) for _, curve in curves)
     for i, (name, curve) in enumerate(curves):
-        style: Any = _STYLES[i % len(_STYLES)]
+        style: Any = LINE_STYLES[i % len(LINE_STYLES)]
         lines += axes.plot(curve.thresholds, curve.pck, color=COLORS[i % len(COLORS)], linestyle=style)
         own_range = "" if len(ranges) == 1 else f" ({_range(curve)})"
-        labels.append(_plain(f"{name}  {curve.auc:.3f}{own_range}"))
+        labels.append(plain(f"{name}  {curve.auc:.3f}{own_range}"))
     low = min(float(curve.thresholds[0]) for _, curve in curves)
     high = max(float(curve.thresholds[-1]) for _, curve in curves)
     axes.set_xlim(low, high if high > low else low + 1)
@@ -96,7 +107,7 @@ def _draw(axes: Axes, title: str, curves: Sequence[tuple[str, Curve]]) -> None:
     axes.set_xlabel(f"error threshold [{curves[0][1].unit}]")
     axes.set_ylabel("PCK")
     if title:
-        axes.set_title(_plain(title))
+        axes.set_title(plain(title))
     title = f"AUC, {ranges[0]}" if len(ranges) == 1 else "AUC (range)"
     axes.legend(lines, labels, title=title, loc="lower right", alignment="left", framealpha=0.8, edgecolor="none")
 
@@ -106,6 +117,6 @@ def _range(curve: Curve) -> str:
     return auc_range(curve).replace("–", "-")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text without an underscore in front, which would hide a legend's entry."""
     return f" {text}" if text.startswith("_") else text

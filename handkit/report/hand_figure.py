@@ -41,6 +41,16 @@ def error_range(errors: Sequence[Float[np.ndarray, " J"]]) -> tuple[float, float
     return low, high if high > low else low + step
 
 
+def zero_range(values: Sequence[Float[np.ndarray, " N"]]) -> tuple[float, float]:
+    """As `error_range`, from zero on."""
+    return error_range([np.zeros(1), *values])
+
+
+def scale_colors() -> list[str]:
+    """The colour scale from low to high."""
+    return [_color(step / _SCALE_STEPS) for step in range(_SCALE_STEPS + 1)]
+
+
 def _nice_step(spread: float) -> float:
     """1, 2 or 5 times a power of ten, at most five of which cover the spread."""
     power = 10.0 ** np.floor(np.log10(spread / 5))
@@ -114,7 +124,7 @@ def _mesh_svg(errors: np.ndarray | None, bounds: tuple[float, float]) -> str:
         levels = np.round(shades * 9) / 9
         colors = [f"hsl(28 14% {58 + 27 * level:.0f}%)" for level in levels]
     else:
-        colors = [_color_of(value, bounds) for value in errors[faces].mean(1)]
+        colors = [color_of(value, bounds) for value in errors[faces].mean(1)]
     points = np.round(vertices, 1)
     paths: list[str] = []
     last = None
@@ -135,7 +145,7 @@ def _joints_svg(errors: np.ndarray, bounds: tuple[float, float]) -> str:
     parts = [f'<path d="{bones}" stroke="#5b4a3f" stroke-opacity=".55" stroke-width="2.5" fill="none"/>']
     for joint, error in zip(places, errors, strict=True):
         x, y = joints[joint]
-        color = _color_of(error, bounds)
+        color = color_of(error, bounds)
         ink = "#fff" if _lightness(color) < 0.55 else "#1a1a1a"
         value = number(float(error), 1)
         parts.append(
@@ -146,7 +156,8 @@ def _joints_svg(errors: np.ndarray, bounds: tuple[float, float]) -> str:
     return "".join(parts)
 
 
-def _color_of(error: float, bounds: tuple[float, float]) -> str:
+def color_of(error: float, bounds: tuple[float, float]) -> str:
+    """The colour scale's "#rrggbb" of a value; grey where there is none."""
     if not np.isfinite(error):
         return "#9a9a9a"
     low, high = bounds

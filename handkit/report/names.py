@@ -41,6 +41,10 @@ _WORDS: Final = {
     "iou": "mask IoU",
     "mask_iou": "mask IoU",
     "pixel_accuracy": "pixel accuracy",
+    "quaternion": "quaternion loss",
+    "shape_sd": "shape S.D.",
+    "texture_sd": "texture S.D.",
+    "detections": "2D distance to detections",
 }
 _HIGHER: Final = ("auc", "f_score", "pck", "iou", "accuracy", "within", "rate")
 _NO_VALUE: Final = "–"
@@ -75,7 +79,8 @@ def metric(key: str) -> Metric:
             break
     better: Better | None = "higher" if any(word in rest for word in _HIGHER) else "lower"
     better = None if rest in _NEITHER else better
-    return Metric(alignment + _WORDS.get(rest, rest.replace("_", " ")), unit, better, 2 if unit else 3)
+    decimals = 3 if unit in ("", "rad") else 2
+    return Metric(alignment + _WORDS.get(rest, rest.replace("_", " ")), unit, better, decimals)
 
 
 def number(value: object, decimals: int) -> str:

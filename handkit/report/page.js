@@ -26,10 +26,11 @@ function draw(chart) {
     paper_bgcolor: css("--bg"), plot_bgcolor: css("--bg"),
     font: { color: css("--fg"), family: getComputedStyle(document.body).fontFamily, size: 13 },
     hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--fg") } },
-    legend: chart.y === "PCK"
+    boxmode: "group",
+    legend: chart.y === "PCK" || chart.legend === "below"
       ? { x: 0.99, y: 0.02, xanchor: "right", yanchor: "bottom", bgcolor: css("--bg") + "cc" }
       : { x: 0.99, y: 0.99, xanchor: "right", yanchor: "top", bgcolor: css("--bg") + "cc" },
-    showlegend: chart.y === "PCK" || traces.length > 1,
+    showlegend: chart.y === "PCK" || chart.legend === "below" || traces.length > 1,
     margin: { l: 62, r: 14, t: 36, b: 50 },
   };
   const modeBarButtons = [["toImage", "zoom2d", "pan2d", "resetScale2d"]];

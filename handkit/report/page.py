@@ -12,6 +12,7 @@ from handkit.evaluate.scores import Scores
 from handkit.report import cards, groups, sections
 from handkit.report.charts import histogram_chart, pck_charts
 from handkit.report.names import alignment_prefix, metric, ranking_key
+from handkit.report.own_sections import own_sections
 from handkit.report.worst import worst_samples
 
 WORST: Final = 20
@@ -28,13 +29,15 @@ def report_html(
     written: Sequence[str],
 ) -> str:
     """The whole page; `written` are the names of the files beside it."""
-    charts = pck_charts(scores)
+    pck = pck_charts(scores)
+    charts = [*pck]
     key = ranking_key(scores)
     chosen: list[tuple[str, str, str]] = [("metrics", "Metrics", _metrics(scores))]
     if comparison:
         chosen.append(("comparison", "Comparison", _comparison(comparison)))
-    if charts:
-        chosen.append(("curves", "PCK curves", _curves(scores, charts)))
+    if pck:
+        chosen.append(("curves", "PCK curves", _curves(scores, pck)))
+    chosen += own_sections(scores, charts)
     if key is not None:
         charts.append(histogram_chart(scores, key))
         chosen.append(("distribution", f"Distribution of {metric(key).label}", _distribution(scores, key)))

@@ -1,4 +1,4 @@
-"""The report's files for programs and for LaTeX: metrics.json, per_sample.csv, pck.csv, table.tex."""
+"""The report's files for programs and for LaTeX: metrics.json, per_sample.csv, pck.csv, keypoints.csv, table.tex."""
 
 import csv
 import io
@@ -65,6 +65,18 @@ def pck_csv(scores: Sequence[Scores]) -> str:
         for curve in score.curves:
             names = [[text] * len(curve.thresholds) for text in (score.method, curve.name, curve.unit)]
             writer.writerows(zip(*names, curve.thresholds.tolist(), _cells(curve.pck), strict=True))
+    return lines.getvalue()
+
+
+def keypoints_csv(scores: Sequence[Scores]) -> str:
+    """A row for every method, set of 2D keypoints and distance, in pixels of a 224 crop."""
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["method", "keypoints", "against", "distance_px", "share"])
+    for score in scores:
+        for curve in score.frame_curves:
+            words = [[text] * len(curve.thresholds) for text in (score.method, curve.keypoints, curve.against)]
+            writer.writerows(zip(*words, curve.thresholds.tolist(), _cells(curve.share), strict=True))
     return lines.getvalue()
 
 

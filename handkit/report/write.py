@@ -21,14 +21,17 @@ def write_report(
 ) -> list[Path]:
     """Write metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf, report.html, on request table.tex; their paths.
 
+    Scores of handkit's own files add keypoints.csv, and keypoints, shape and texture_sd as .png and .pdf, where they
+    hold such.
     `scores` are one or more methods under one protocol. `truth` and `predictions` (by method) are what was scored: the
     worst samples are drawn from them, found by `Scores.ids`, over `images` where they have any. `comparison` holds
     the rows of `compare_methods`.
     The same scores give the same bytes. Raises HandkitError where methods share a name or `out` cannot be written.
     """
     from handkit.report.figures import pck_figures
+    from handkit.report.own_figures import own_figures
     from handkit.report.page import report_html
-    from handkit.report.tables import latex_table, metrics_json, pck_csv, per_sample_csv
+    from handkit.report.tables import keypoints_csv, latex_table, metrics_json, pck_csv, per_sample_csv
 
     _check(scores)
     contents: dict[str, bytes] = {
@@ -36,7 +39,10 @@ def write_report(
         "per_sample.csv": per_sample_csv(scores).encode(),
         "pck.csv": pck_csv(scores).encode(),
         **pck_figures(scores),
+        **own_figures(scores),
     }
+    if any(score.frame_curves for score in scores):
+        contents["keypoints.csv"] = keypoints_csv(scores).encode()
     if latex:
         contents["table.tex"] = latex_table(scores).encode()
     contents["report.html"] = report_html(

@@ -205,7 +205,7 @@ def test_state_is_carried_within_sequences_alone(
     dataset.bad = 6
     network = Oracle(lambda number: np.zeros(26, np.float32))
     use(network)
-    monkeypatch.setattr("handkit.evaluate.network._AT_ONCE", 2)
+    monkeypatch.setattr("handkit.evaluate.looking._AT_ONCE", 2)
     with caplog.at_level(logging.WARNING):
         found = load_predictions(predict(dataset, tmp_path / "out", method="seqhand", checkpoint=checkpoint))
     assert network.seen == {0: 0, 1: 1, 2: 2, 3: 0, 4: 1, 5: 0, 7: 0, 8: 0, 9: 0}
@@ -217,7 +217,7 @@ def test_state_is_carried_within_sequences_alone(
 def test_a_killed_run_goes_on_at_a_sequence(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the real network: sequences are never cut in two."""
     frames = [(name, frame) for name in "abc" for frame in range(3)]
-    monkeypatch.setattr("handkit.evaluate.network._PIECE", 2)
+    monkeypatch.setattr("handkit.evaluate.looking._PIECE", 2)
     whole = predict(Moving(frames), tmp_path / "whole", method="seqhand", checkpoint=checkpoint).read_bytes()
     killed = Moving(frames)
     monkeypatch.setattr(killed, "read", lambda index: Moving.read(killed, index) if index < 4 else stop())

@@ -101,7 +101,7 @@ def test_a_damaged_piece_is_made_again(tmp_path: Path) -> None:
     expected = predict(Posed(3), tmp_path / "whole", method="keypoints", batch_size=2).read_bytes()
     with pytest.raises(KeyboardInterrupt):
         predict(Posed(3, stop=2), tmp_path, method="keypoints", batch_size=2)
-    first = sorted((tmp_path / ".predict.parts").iterdir())[0]
+    first = sorted((tmp_path / ".predict.parts").iterdir())[0] / "hands.npz"
     first.write_bytes(first.read_bytes()[:100])
     again = Posed(3)
     assert predict(again, tmp_path, method="keypoints", batch_size=2).read_bytes() == expected

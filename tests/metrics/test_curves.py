@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from handkit.metrics import auc, keypoint_measures, pck_curve, point_auc, point_errors
+from handkit.metrics import auc, frames_within_px, keypoint_measures, pck_curve, point_auc, point_errors
 
 OFFICIAL = np.linspace(0.0, 0.05, 100)
 
@@ -90,3 +90,34 @@ def test_errors_are_euclidean_in_any_dimension():
     assert np.isnan(errors[2])
     assert np.isnan(point_errors(pred, pred)[1])
     assert point_errors(pred[:1, :2], np.zeros((1, 2))).tolist() == [5]
+
+
+def within_one_by_one(errors, valid, thresholds):
+    """Fig. 7 written out: every frame by its farthest joint."""
+    shares, frames = [], [i for i in range(len(errors)) if valid[i].any()]
+    for threshold in thresholds:
+        inside = [all(e <= threshold for e, v in zip(errors[i], valid[i], strict=True) if v) for i in frames]
+        shares.append(sum(inside) / len(frames))
+    return shares
+
+
+def test_frames_within_a_distance_are_counted_by_their_farthest_joint():
+    rng = np.random.default_rng(3)
+    thresholds = np.linspace(0, 40, 81)
+    errors = rng.gamma(2, 5, (50, 21))
+    errors[0], errors[1, :5], errors[2, 3] = 0, thresholds[20], np.nan
+    valid = rng.random(errors.shape) < 0.7
+    valid[0], valid[2], valid[4] = True, True, False
+    expected = within_one_by_one(errors, valid, thresholds)
+    np.testing.assert_allclose(frames_within_px(errors, thresholds, valid), expected, atol=1e-12)
+    everywhere = np.ones_like(valid)
+    np.testing.assert_allclose(
+        frames_within_px(errors, thresholds), within_one_by_one(errors, everywhere, thresholds), atol=1e-12
+    )
+    assert expected[0] == pytest.approx(1 / 49)  # the frame without an error, among those with a valid joint
+    assert frames_within_px(errors[2:3], thresholds)[-1] == 0
+
+
+def test_frames_within_a_distance_of_nothing_are_undefined():
+    assert np.isnan(frames_within_px(np.ones((3, 21)), np.arange(5.0), np.zeros((3, 21), bool))).all()
+    assert np.isnan(frames_within_px(np.ones((0, 21)), np.arange(5.0))).all()
