@@ -1,7 +1,7 @@
 """A method's sets of 2D keypoints, compared as S2HAND(V) Fig. 7 does: detected, estimated and projected ones.
 
-Convention: distances are in pixels of a crop 224 wide whose side is 2.2 times the longer side of the hand's outline, as
-networks see it, so that pictures of any size are counted alike.
+Convention: distances are in pixels of a crop 224 wide whose side is 2.2 times the longer side of the hand's outline,
+whatever a network is shown, so that pictures of any size are counted alike.
 """
 
 from collections.abc import Iterator

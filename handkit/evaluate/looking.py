@@ -48,10 +48,17 @@ class Place(NamedTuple):
     square: Float[np.ndarray, "4"]
 
 
+class Sight(NamedTuple):
+    """What a network sees: pictures `size` px wide, of squares `box_scale` times the hand's longer side."""
+
+    size: int
+    box_scale: float
+
+
 class LookingEngine(ABC):
     """A checkpoint's network, shown the squares of hands.
 
-    A hand is seen in the square of 2.2 times its annotated outline, else of the box in which MediaPipe finds it.
+    A hand is seen in the square about its annotated outline, else about the box in which MediaPipe finds it.
     Frames of one sequence and side are one track, in order; pictures of a data set without sequences are each alone.
     """
 
@@ -64,15 +71,17 @@ class LookingEngine(ABC):
         self.key: Sequence[Any] = (checkpoint.name, hashlib.sha256(checkpoint.read_bytes()).hexdigest())
 
     @abstractmethod
-    def _begin(self) -> int:
-        """Load what is not loaded, forget what was seen, set `words`; the side in pixels of what the network sees."""
+    def _begin(self) -> Sight:
+        """Load what is not loaded, forget what was seen, set `words`; how the network is shown hands."""
 
     @abstractmethod
     def _rows(self, looked: Sequence[Looked]) -> list[OwnRows]:
         """What the network says of looks in order, all of which have a sighting."""
 
     @abstractmethod
-    def _generated(self, sample: HandSample, image: RgbImage) -> tuple[Place, Float[np.ndarray, "3 3"]]:
+    def _generated(
+        self, sample: HandSample, image: RgbImage, box_scale: float
+    ) -> tuple[Place, Float[np.ndarray, "3 3"]]:
         """Where to look in a picture that a weak camera alone annotates, and its K."""
 
     def pieces(self) -> list[range]:
@@ -85,11 +94,11 @@ class LookingEngine(ABC):
         return [range(first, end) for first, end in zip(cuts, [*cuts[1:], len(self._dataset)], strict=True)]
 
     def predict(self, chosen: range, on_read: Callable[[], None]) -> OwnRows:
-        size = self._begin()
+        sight = self._begin()
         read: list[Read] = []
         waiting: list[Looked] = []
         parts: list[OwnRows] = []
-        for index, looked in zip(chosen, ahead(self._looks(chosen, size), 32), strict=True):
+        for index, looked in zip(chosen, ahead(self._looks(chosen, sight), 32), strict=True):
             if len(waiting) >= (_AT_ONCE if self._begins(index) else _MOST_AT_ONCE):
                 parts += self._rows(waiting)
                 waiting = []
@@ -115,23 +124,23 @@ class LookingEngine(ABC):
         sequence = self._sequence(index)
         return index == 0 or not sequence or sequence != self._sequence(index - 1)
 
-    def _looks(self, chosen: range, size: int) -> Iterator[Looked]:
+    def _looks(self, chosen: range, sight: Sight) -> Iterator[Looked]:
         for index in chosen:
             try:
-                yield self._look(index, size)
+                yield self._look(index, sight)
             except HandkitError as error:
                 name = str(index) if self._truth is None else self._truth.ids[index]
                 logger.warning("%s: %s", name, error.what)
                 yield Looked(name, f"failed: {error.what}")
 
-    def _look(self, index: int, size: int) -> Looked:
+    def _look(self, index: int, sight: Sight) -> Looked:
         sample = self._dataset[index]
         image = picture_of(sample)
         if sample["weak_valid"] and not sample["K_valid"]:
-            place, K = self._generated(sample, image)
+            place, K = self._generated(sample, image, sight.box_scale)
             camera = WEAK
         else:
-            found = self._place(sample)
+            found = self._place(sample, sight.box_scale)
             if found is None:
                 return Looked(sample["name"], NO_HAND)
             place, (K, camera) = found, camera_of(sample)
@@ -139,25 +148,25 @@ class LookingEngine(ABC):
         sequence = self._sequence(index)
         frame = index if self._truth is None or self._truth.frames is None else self._truth.frames[index]
         track = f"{sequence}/{'right' if hand.is_right else 'left'}" if sequence else index
-        look = look_at(image, square, size, is_right=hand.is_right, track=track, time_s=float(frame))
+        look = look_at(image, square, sight.size, is_right=hand.is_right, track=track, time_s=float(frame))
         sighting = Sighting(hand, sample["name"], (image.shape[1], image.shape[0]), K, frame=index)
         return Looked(sample["name"], DONE, sighting, camera, look)
 
-    def _place(self, sample: HandSample) -> Place | None:
+    def _place(self, sample: HandSample, box_scale: float) -> Place | None:
         """Where the annotations say, else where the detector finds a hand."""
         if self._sides_known:
             try:
-                return outlined(sample)
+                return outlined(sample, box_scale)
             except HandkitError:  # nothing says where it is
                 pass
         if self._finder is None:
             self._finder = DetectedFinder(sides_known=self._sides_known)
         found = self._finder.find(sample)
-        return None if found is None else Place(found.hand, square_around_joints(found.hand.bbox))
+        return None if found is None else Place(found.hand, square_around_joints(found.hand.bbox, box_scale))
 
 
-def outlined(sample: HandSample) -> Place:
-    """The square of a hand's annotated outline, and the keypoints that the data set brings.
+def outlined(sample: HandSample, box_scale: float) -> Place:
+    """The square about a hand's annotated outline, and the keypoints that the data set brings.
 
     Raises HandkitError where nothing says where the hand is.
     """
@@ -165,4 +174,4 @@ def outlined(sample: HandSample) -> Place:
     points, scores = UNSEEN, np.zeros(21)
     if sample["keypoints_2d_valid"]:
         points, scores = sample["keypoints_2d"].astype(np.float64), sample["keypoint_scores"].astype(np.float64)
-    return Place(HandDetection(points, scores, bool(sample["is_right"]), 1.0, box), square_box(box))
+    return Place(HandDetection(points, scores, bool(sample["is_right"]), 1.0, box), square_box(box, box_scale))

@@ -13,7 +13,7 @@ from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample
 from handkit.demo.network import rows_by_side
 from handkit.detect.detection import HandDetection
-from handkit.evaluate.looking import UNSEEN, WEAK, Looked, LookingEngine, Place
+from handkit.evaluate.looking import UNSEEN, WEAK, Looked, LookingEngine, Place, Sight
 from handkit.evaluate.rows import OwnRows
 from handkit.images import RgbImage
 from handkit.inference.load import load_predictor, warn_of_other_hand, words_of
@@ -37,10 +37,10 @@ class NetworkEngine(LookingEngine):
         self._device = device
         self._predictor: SequencePredictor | None = None
 
-    def _begin(self) -> int:
+    def _begin(self) -> Sight:
         predictor = self._load()
         predictor.forget()
-        return predictor.size
+        return Sight(predictor.size, predictor.box_scale)
 
     def _load(self) -> SequencePredictor:
         if self._predictor is None:
@@ -50,7 +50,9 @@ class NetworkEngine(LookingEngine):
             warn_of_other_hand(self._predictor, self._checkpoint, self._hands.name)
         return self._predictor
 
-    def _generated(self, sample: HandSample, image: RgbImage) -> tuple[Place, Float[np.ndarray, "3 3"]]:
+    def _generated(
+        self, sample: HandSample, image: RgbImage, box_scale: float
+    ) -> tuple[Place, Float[np.ndarray, "3 3"]]:
         square = square_of_picture(image)
         return Place(HandDetection(UNSEEN, np.zeros(21), bool(sample["is_right"]), 1.0, square), square), np.eye(3)
 

@@ -13,7 +13,7 @@ from handkit.data.annotations import AnnotatedDataset
 from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample
 from handkit.demo.network import rows_by_side
-from handkit.evaluate.looking import WEAK, Looked, LookingEngine, Place, outlined
+from handkit.evaluate.looking import WEAK, Looked, LookingEngine, Place, Sight, outlined
 from handkit.evaluate.rows import OwnRows
 from handkit.export.predictions import Predictions
 from handkit.geometry.cameras import K_from_focal
@@ -41,8 +41,9 @@ class S2HandEngine(LookingEngine):
         self._device = device
         self._predictor: S2HandPredictor | None = None
 
-    def _begin(self) -> int:
-        return self._load().size
+    def _begin(self) -> Sight:
+        predictor = self._load()
+        return Sight(predictor.size, predictor.box_scale)
 
     def _load(self) -> S2HandPredictor:
         if self._predictor is None:
@@ -52,10 +53,12 @@ class S2HandEngine(LookingEngine):
             warn_of_other_hand(self._predictor, self._checkpoint, self._hands.name)
         return self._predictor
 
-    def _generated(self, sample: HandSample, image: RgbImage) -> tuple[Place, Float[np.ndarray, "3 3"]]:
+    def _generated(
+        self, sample: HandSample, image: RgbImage, box_scale: float
+    ) -> tuple[Place, Float[np.ndarray, "3 3"]]:
         height, width = image.shape[:2]
         focal = torch.tensor(CANONICAL_FOCAL * width, dtype=torch.float64)
-        return outlined(sample), K_from_focal(focal, width, height).numpy()
+        return outlined(sample, box_scale), K_from_focal(focal, width, height).numpy()
 
     def _rows(self, looked: Sequence[Looked]) -> list[OwnRows]:
         sightings = [one.sighting for one in looked if one.sighting is not None]

@@ -33,7 +33,8 @@ from handkit_cli import app
 from tests.data.making import sequence_arrays, write_sequences
 from tests.inference.making import small_system, write_s2hand, write_small
 
-SIZE = 64
+SIZE, BOX_SCALE = 64, 1.7
+DATA = {"hand": "open", "box_scale": BOX_SCALE}
 K = np.array([[500.0, 0, 128], [0, 510, 120], [0, 0, 1]])
 HAND = load_hand("open")
 Numbers = dict[str, torch.Tensor]
@@ -81,7 +82,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], Numbers]],
 
     def put(known: Callable[[int], Numbers]) -> None:
         system = S2HandSystem(OracleHand(known), OracleKeypoints())
-        info = CheckpointInfo("s2hand", {"name": "s2hand"}, {"network": {"size": SIZE}}, step=7, data={"hand": "open"})
+        info = CheckpointInfo("s2hand", {"name": "s2hand"}, {"network": {"size": SIZE}}, step=7, data=DATA)
         monkeypatch.setattr("handkit.evaluate.s2hand.load_s2hand", lambda path, device: S2HandPredictor(system, info))
 
     return put
@@ -134,7 +135,7 @@ class Pictures(AnnotatedDataset):
 
 def square_of(sample: HandSample) -> np.ndarray:
     outline = hand_outline(sample)
-    return square_box(np.concatenate([outline.min(0), outline.max(0)]))
+    return square_box(np.concatenate([outline.min(0), outline.max(0)]), BOX_SCALE)
 
 
 def crop_camera(square: np.ndarray, camera: np.ndarray, *, is_right: bool = True) -> np.ndarray:
