@@ -59,6 +59,10 @@ class ScaledHandLayer(nn.Module):
     Constants are not in the state dict; works on its inputs' device.
     """
 
+    components: Tensor
+    pose_mean: Tensor
+    root: Tensor
+
     def __init__(self, hand: HandModel, camera: str = "perspective") -> None:
         super().__init__()
         if camera not in CAMERAS:
