@@ -82,7 +82,6 @@ class UnlabelledDataRecipe(Recipe):
     sources: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     keypoints: str | None = None
-    detector: str = "mediapipe"
     hands: Literal["both", "left", "right"] = "both"
     max_hands: Annotated[int, Field(ge=1, le=20)] = 2
     focal: Annotated[float, Field(gt=0)] | None = None

@@ -138,7 +138,6 @@ def gather_data(out: Path, settings: S2HandRecipe, *, show_progress: bool = Fals
     """Find the hands of the recipe's sources, or of synthetic sequences where it names none; kept under `out`."""
     data = settings.data
     options = GatherOptions(
-        source=data.detector,
         keypoints=_path(data.keypoints),
         hands=data.hands,
         max_hands=data.max_hands,
