@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
-from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, split_names
+from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, seqhand_training, split_names
 from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given
 
 app = typer.Typer(
@@ -129,14 +129,16 @@ def seqhand_table3(
     pretrain, finetune = _by_stage(changes or [])
     run_a_table(
         out,
-        recipe=recipe,
+        lambda: seqhand_training(
+            recipe,
+            pretrain=[*settings_given(data__source=str(shards) if shards else None), *pretrain],
+            finetune=finetune,
+            train=[(source["dataset"], source.get("split"), Path(source["root"])) for source in sources],
+        ),
         rows=split_names(rows),
         seeds=seeds,
         weights=named("--weights", weights),
         data={name: Path(root) for name, root in named("--data", data).items()},
-        train=[(source["dataset"], source.get("split"), Path(source["root"])) for source in sources],
-        pretrain=[*settings_given(data__source=str(shards) if shards else None), *pretrain],
-        finetune=finetune,
         device=device.value,
         force=force,
         as_json=as_json,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
-from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, split_names
+from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, seqhand_training, split_names
 from handkit.cli.training import (
     WHAT,
     BackboneWeights,
@@ -176,12 +176,11 @@ def seqhand_table2(
     )
     run_a_table(
         out,
-        recipe=recipe,
+        lambda: seqhand_training(recipe, pretrain=[*given, *(changes or [])]),
         rows=split_names(rows),
         seeds=seeds,
         weights=named("--weights", weights),
         data={"validation": validation} if validation else {},
-        pretrain=[*given, *(changes or [])],
         device=device.value,
         force=force,
         as_json=as_json,

@@ -1,7 +1,7 @@
 """What the command lines of published tables share; imports nothing heavy."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,37 +44,31 @@ def named(option: str, texts: Sequence[str] | None) -> dict[str, str]:
 
 def run_a_table(
     out: Path,
+    load_training: Callable[[], Any],
     *,
-    recipe: str,
     rows: tuple[str, ...] | None,
-    seeds: int,
+    seeds: int | None,
     weights: Mapping[str, str],
     data: Mapping[str, Path],
-    train: Sequence[tuple[str, str | None, Path]] = (),
-    pretrain: Sequence[str] = (),
-    finetune: Sequence[str] = (),
     device: str,
     force: bool,
     as_json: bool,
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Make a table and print it; exits."""
+    """Make a table whose rows are trained by what `load_training` gives, a RowTraining, and print it; exits."""
 
     def load() -> tuple[Any, Any]:
+        from handkit.runs.result import RunOptions
         from handkit.tables.printing import print_report, write_table
         from handkit.tables.run import TableOptions, run_table
-        from handkit.tables.stages import Budget
 
         def run(out: Path, *, show_progress: bool) -> Any:
-            changed = {"pretrain": tuple(pretrain), "finetune": tuple(finetune)}
-            budget = Budget(**changed, device=device, force=force, show_progress=show_progress)
-            options = TableOptions(
-                recipe=recipe, rows=rows, seeds=seeds, weights=weights, data=data, train=tuple(train), budget=budget
-            )
+            how = RunOptions(device=device, force=force, show_progress=show_progress)
             result = run_table(
                 out,
-                options,
+                load_training(),
+                TableOptions(rows=rows, seeds=seeds, weights=weights, data=data, how=how),
                 say=lambda text: None if quiet else print(text, file=sys.stderr),
                 on_error=say,
                 on_row=write_table,
@@ -85,3 +79,19 @@ def run_a_table(
         return run, print_report
 
     run_training(load, out, as_json=as_json, quiet=quiet, debug=debug)
+
+
+def seqhand_training(
+    recipe: str,
+    *,
+    pretrain: Sequence[str] = (),
+    finetune: Sequence[str] = (),
+    train: Sequence[tuple[str, str | None, Path]] = (),
+) -> Any:
+    """How rows of a table of SeqHAND's are trained: changes to both recipes, data sets to finetune on."""
+    from handkit.recipe import load_recipe
+    from handkit.tables.seqhand import Budget, SeqHandTraining, Stills
+    from handkit.tables.seqhand_recipe import SeqHandTable
+
+    budget = Budget(pretrain=tuple(pretrain), finetune=tuple(finetune))
+    return SeqHandTraining(load_recipe(SeqHandTable, recipe), budget, Stills(tuple(train)))

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from handkit.tables.recipe import RowRecipe, SetRecipe, TableRecipe
-from handkit.tables.stages import Figures
+from handkit.tables.training import Figures
+
+_MORE_IS_BETTER: Final = ("auc", "f_score")
 
 
 class Spread(NamedTuple):
@@ -16,12 +18,15 @@ class Spread(NamedTuple):
     sd: float | None
 
 
+def spread_of(values: Sequence[float]) -> Spread:
+    """Of one value or more."""
+    return Spread(mean(values), stdev(values) if len(values) > 1 else None)
+
+
 def spread(runs: Sequence[Figures], figure: str) -> Spread | None:
     """A figure over the runs that have it."""
     values = [run[figure] for run in runs if run.get(figure) is not None]
-    if not values:
-        return None
-    return Spread(mean(values), stdev(values) if len(values) > 1 else None)
+    return spread_of(values) if values else None
 
 
 def flat_figures(measured: Mapping[str, Figures]) -> Figures:
@@ -33,22 +38,46 @@ def flat_figures(measured: Mapping[str, Figures]) -> Figures:
     }
 
 
-def order_of(recipe: SetRecipe, rows: Sequence[RowRecipe], runs: Mapping[str, Sequence[Figures]]) -> dict[str, Any]:
-    """Rows by their error on a set, the best first, and how far this is the published order.
+def orders_of(
+    table: TableRecipe, one: SetRecipe, rows: Sequence[RowRecipe], runs: Mapping[str, Sequence[Figures]]
+) -> list[dict[str, Any]]:
+    """The order of the rows by each measure of a set that has one."""
+    return [order_by(table, one, key, rows, runs) for key in (one.orders, *one.also)]
 
-    `pairs` counts pairs of rows with both figures, `as_published` those that stand the same way round.
+
+def order_by(
+    table: TableRecipe, one: SetRecipe, key: str, rows: Sequence[RowRecipe], runs: Mapping[str, Sequence[Figures]]
+) -> dict[str, Any]:
+    """Rows by a measure, the best first, and how far this is the published order.
+
+    `pairs` counts pairs of rows with both figures whose published ones differ, `as_published` those that stand the same
+    way round.
     """
-    figure = f"{recipe.name}.{recipe.orders}"
-    found = {row.name: value.mean for row in rows if (value := spread(runs.get(row.name, []), figure)) is not None}
-    printed = {row.name: row.published[figure] for row in rows if row.name in found and figure in row.published}
-    pairs = list(combinations(printed, 2))
-    agreed = sum((printed[a] - printed[b]) * (found[a] - found[b]) > 0 for a, b in pairs)
+    sign = -1 if any(word in key for word in _MORE_IS_BETTER) else 1
+    found = {
+        row.name: sign * value.mean
+        for row in rows
+        if (value := spread(runs.get(row.name, []), f"{one.name}.{key}")) is not None
+    }
+    published: list[str] = []
+    pairs = agreed = 0
+    for name in one.printed_as:
+        printed = {
+            row.name: sign * mean(table.published(row)[f"{name}.{key}"])
+            for row in rows
+            if row.name in found and f"{name}.{key}" in row.published
+        }
+        different = [(a, b) for a, b in combinations(printed, 2) if printed[a] != printed[b]]
+        pairs += len(different)
+        agreed += sum((printed[a] - printed[b]) * (found[a] - found[b]) > 0 for a, b in different)
+        published = published or sorted(printed, key=printed.__getitem__)
     return {
-        "set": recipe.name,
-        "by": recipe.orders,
+        "set": one.name,
+        "by": key,
+        "more_is_better": sign < 0,
         "order": sorted(found, key=found.__getitem__),
-        "published_order": sorted(printed, key=printed.__getitem__),
-        "pairs": len(pairs),
+        "published_order": published,
+        "pairs": pairs,
         "as_published": agreed,
     }
 
@@ -87,7 +116,8 @@ def sentences(orders: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping
     for order in orders:
         if len(order["order"]) > 1:
             agrees = f"; {order['as_published']} of {order['pairs']} pairs stand as published" if order["pairs"] else ""
-            yield f"{order['set']}, by {order['by']}: {' < '.join(order['order'])}{agrees}"
+            sign = " > " if order["more_is_better"] else " < "
+            yield f"{order['set']}, by {order['by']}: {sign.join(order['order'])}{agrees}"
     for one in comparisons:
         ours, theirs = one["values"]
         seeds = f"{one['smaller_in']} of {one['seeds']} seed{'s' if one['seeds'] > 1 else ''}"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from handkit.files import atomic_path
 from handkit.runs.result import report_console, report_table
-from handkit.tables.figures import Spread, sentences, spread
+from handkit.tables.figures import Spread, sentences, spread, spread_of
 from handkit.tables.recipe import TRAINING_FIGURES, RowRecipe
 from handkit.tables.run import TableResult
 from handkit.tables.sets import OpenSet
@@ -18,14 +18,26 @@ _PREFIXES: Final = {"ra_": "rooted ", "pa_": "Procrustes ", "cs_": "centred "}
 _TITLES: Final = {
     "auc_2d": "AUC 2D",
     "auc_j": "AUC 3D",
+    "auc_v": "AUC mesh",
     "epe_2d_px": "2D, px",
     "mpjpe_mm": "3D, mm",
+    "mpvpe_mm": "mesh, mm",
+    "f_score_5mm": "F 5 mm",
+    "f_score_15mm": "F 15 mm",
+    "acc_mm_per_frame2": "acc., mm",
     "acc_err_mm_per_frame2": "acc. error, mm",
+    "quaternion_rad": "quaternion, rad",
+    "texture_sd": "texture S.D.",
+    "shape_sd": "shape S.D.",
     "params_m": "params, M",
     "images_per_s": "images/s",
     "seconds": "s",
 }
-_DIGITS: Final = {"auc_2d": 3, "auc_j": 3, "params_m": 2, "images_per_s": 0, "seconds": 0}
+_DIGITS: Final = {
+    **dict.fromkeys(("auc_2d", "auc_j", "auc_v", "f_score_5mm", "f_score_15mm"), 3),
+    **dict.fromkeys(("quaternion_rad", "texture_sd", "shape_sd"), 4),
+    **dict.fromkeys(("images_per_s", "seconds"), 0),
+}
 _ABSENT: Final = "-"
 
 
@@ -39,61 +51,73 @@ def print_report(result: TableResult) -> None:
         console.print(line, soft_wrap=True)
     if result.interrupted:
         console.print("interrupted: the same command again goes on from there")
-    console.print(f"wrote to {result.out}: table.csv, table.md, table.json", soft_wrap=True)
+    files = ", ".join(f"{result.table.files}.{suffix}" for suffix in ("csv", "md", "json"))
+    console.print(f"wrote to {result.out}: {files}", soft_wrap=True)
     if (report := _best_report(result)) is not None:
         console.print(f"next: open {report}", soft_wrap=True)
 
 
 def write_table(result: TableResult) -> None:
-    """table.csv (a line per row and seed, and the published ones), table.md and table.json into the table's folder."""
+    """The table's .csv (a line per row and seed, and the published ones), .md and .json into its folder."""
     names = _figures(result)
     lines = [["row", "seed", *names]]
     for row in result.rows:
         for seed, run in result.runs.get(row.name, {}).items():
             lines.append([row.name, str(seed), *(_exact(run.get(name)) for name in names)])
-        if row.published:
-            lines.append([row.name, "published", *(_exact(row.published.get(name)) for name in names)])
-    with atomic_path(result.out / "table.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        lines += _published_lines(result, row, names)
+    path = result.out / result.table.files
+    with atomic_path(path.with_suffix(".csv")) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)
-    with atomic_path(result.out / "table.md") as partial:
+    with atomic_path(path.with_suffix(".md")) as partial:
         partial.write_text("\n".join(_markdown(result)) + "\n", encoding="utf-8")
-    with atomic_path(result.out / "table.json") as partial:
+    with atomic_path(path.with_suffix(".json")) as partial:
         partial.write_text(json.dumps(result.summary, indent=2) + "\n", encoding="utf-8")
+
+
+def _published_lines(result: TableResult, row: RowRecipe, names: Sequence[str]) -> Iterator[list[str]]:
+    """One for every repetition that was printed."""
+    printed = result.table.published(row)
+    count = max(map(len, printed.values()), default=0)
+    for number in range(count):
+        values = (each[number] if number < len(each := printed.get(name, ())) else None for name in names)
+        yield [row.name, "published" if count == 1 else f"published {number + 1}", *map(_exact, values)]
 
 
 def _tables(result: TableResult) -> Iterator[Table]:
     """One per set; the first has what training took."""
     for number, one in enumerate(result.sets):
-        columns = _columns(one, with_training=number == 0)
-        has_published = any(name in row.published for row in result.rows for name in columns)
+        columns = _columns(one.recipe.name, one, with_training=number == 0)
+        has_published = any(_published(result, row, one, number) for row in result.rows)
         title = f"{one.recipe.name}, published below" if has_published else one.recipe.name
         table = report_table(title, *map(_title, columns))
         for row in result.rows:
             table.add_row(row.name, *_ours(result, row, columns))
-            if any(name in row.published for name in columns):
-                table.add_row(f"  {row.label}", *_published(row, columns), style="dim")
+            for whose, cells in _published(result, row, one, number):
+                table.add_row(f"  {row.label}{whose}", *cells, style="dim")
         yield table
 
 
 def _markdown(result: TableResult) -> Iterator[str]:
     yield f"# {result.table.title}"
     for number, one in enumerate(result.sets):
-        columns = _columns(one, with_training=number == 0)
+        columns = _columns(one.recipe.name, one, with_training=number == 0)
         yield ""
         yield f"| {one.recipe.name} | {' | '.join(map(_title, columns))} |"
         yield f"|---|{'---|' * len(columns)}"
         for row in result.rows:
             yield f"| {row.label} (`{row.name}`) | {' | '.join(_ours(result, row, columns))} |"
-            if any(name in row.published for name in columns):
-                yield f"| published | {' | '.join(_published(row, columns))} |"
+            for whose, cells in _published(result, row, one, number):
+                yield f"| published{whose} | {' | '.join(cells)} |"
     yield ""
     yield from _lines(result)
 
 
 def _lines(result: TableResult) -> Iterator[str]:
-    """What is to be known of the sets, the orders and claims, and what failed."""
+    """What is to be known of the sets, the units, the orders and claims, and what failed."""
     for one in result.sets:
-        yield f"{one.recipe.name}: {one.root}{f', {one.note}' if one.note else _fixed(one)}"
+        yield f"{one.recipe.name}: {one.root}{f', {one.note}' if one.note else _fixed(one)}{_in_place(one)}"
+    if result.table.printed_in_cm:
+        yield f"published in cm, shown in mm: {', '.join(map(_title, result.table.printed_in_cm))}"
     seeds = max((len(runs) for runs in result.runs.values()), default=0)
     if seeds > 1:
         yield f"mean ± standard deviation over {seeds} seeds"
@@ -115,14 +139,23 @@ def _fixed(one: OpenSet) -> str:
     return ", the fixed validation set" if one.recipe.fixed else ""
 
 
-def _columns(one: OpenSet, *, with_training: bool) -> list[str]:
-    own = [f"{one.recipe.name}.{key}" for key in one.recipe.columns]
+def _in_place(one: OpenSet) -> str:
+    names = " and ".join(one.recipe.stands_for)
+    return f", in the place of {names}, of which the published figures are" if names else ""
+
+
+def _columns(name: str, one: OpenSet, *, with_training: bool) -> list[str]:
+    """The set's columns as figures of the set `name`."""
+    own = [f"{name}.{key}" for key in one.recipe.columns]
     return [*own, *TRAINING_FIGURES] if with_training else own
 
 
 def _figures(result: TableResult) -> list[str]:
-    """All figures that any run has, the shown ones first."""
-    shown = [name for i, one in enumerate(result.sets) for name in _columns(one, with_training=i == 0)]
+    """All figures that any run has, the shown ones first, those published beside them next."""
+    sets = list(enumerate(result.sets))
+    shown = [name for i, one in sets for name in _columns(one.recipe.name, one, with_training=i == 0)]
+    for _, one in sets:
+        shown += [name for other in one.recipe.stands_for for name in _columns(other, one, with_training=False)]
     return list(
         dict.fromkeys([*shown, *(name for runs in result.runs.values() for run in runs.values() for name in run)])
     )
@@ -133,8 +166,22 @@ def _ours(result: TableResult, row: RowRecipe, columns: Sequence[str]) -> list[s
     return [_told(name, spread(runs, name)) for name in columns]
 
 
-def _published(row: RowRecipe, columns: Sequence[str]) -> list[str]:
-    return [str(row.published[name]) if name in row.published else _ABSENT for name in columns]
+def _published(result: TableResult, row: RowRecipe, one: OpenSet, number: int) -> list[tuple[str, list[str]]]:
+    """A row's published cells beside a set, for each set whose figures were published; whose, if not its own."""
+    printed = result.table.published(row)
+    lines = []
+    for name in one.recipe.printed_as:
+        columns = _columns(name, one, with_training=number == 0)
+        if any(column in printed for column in columns):
+            cells = [_printed(column, printed.get(column)) for column in columns]
+            lines.append(("" if name == one.recipe.name else f", {name}", cells))
+    return lines
+
+
+def _printed(name: str, values: Sequence[float] | None) -> str:
+    if not values:
+        return _ABSENT
+    return str(values[0]) if len(values) == 1 else _told(name, spread_of(values))
 
 
 def _told(name: str, value: Spread | None) -> str:

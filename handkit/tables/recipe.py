@@ -1,7 +1,8 @@
-"""What a table is: its rows, what they learn from, what they are measured on, and the figures that were published.
+"""What a table is: its rows, what they are measured on, and the figures that were published.
 
 Figures of a row are named "set.measure", such as "validation.auc_2d", a measure being a key of `handkit evaluate`'s
-metrics.json; or they are of the training: `params_m` (millions of parameters), `images_per_s`, `seconds`.
+metrics.json; or they are of the training: `params_m` (millions of parameters), `images_per_s`, `seconds`. How rows are
+trained is each kind of table's own: `handkit.tables.seqhand_recipe`, `handkit.tables.s2hand_recipe`.
 """
 
 from collections.abc import Iterable
@@ -9,12 +10,12 @@ from typing import Annotated, Final
 
 from pydantic import Field, model_validator
 
-from handkit.data.registry import DATASETS, TRAINING
+from handkit.data.registry import DATASETS
 from handkit.evaluate.protocols import PROTOCOLS, summary_keys
-from handkit.nets import NETWORKS
 from handkit.recipe import Recipe
 
 TRAINING_FIGURES: Final = ("params_m", "images_per_s", "seconds")
+_MM_PER_CM: Final = 10.0
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
@@ -32,8 +33,10 @@ class DrawnRecipe(Recipe):
 class SetRecipe(Recipe):
     """A set to measure on, by a protocol of `handkit evaluate`; skipped without `drawn` unless its folder is given.
 
-    `columns` are the measures that are shown, `orders` the one of them, an error, that rows are ordered by. `fixed`
-    asks for the validation set that `handkit generate` makes by default.
+    `columns` are the measures that are shown, `orders` the one of them that rows are ordered by, `also` others whose
+    order is told too. `fixed` asks for the validation set that `handkit generate` makes by default. A set that
+    `stands_for` others is used where none of them is given, and their published figures are shown beside it. One that
+    is `learned` is what the rows learn from, where that is drawn.
     """
 
     name: Name
@@ -41,59 +44,34 @@ class SetRecipe(Recipe):
     protocol: str
     columns: tuple[str, ...]
     orders: str
+    also: tuple[str, ...] = ()
     split: str | None = None
     root_joint: str | None = None
     drawn: DrawnRecipe | None = None
     fixed: bool = False
+    stands_for: tuple[Name, ...] = ()
+    learned: bool = False
+
+    @property
+    def printed_as(self) -> tuple[str, ...]:
+        """The sets whose published figures are shown beside this one."""
+        return (self.name, *self.stands_for)
 
     @model_validator(mode="after")
     def _exists(self) -> "SetRecipe":
-        _check(self.dataset, DATASETS, "data set")
-        for key in (*self.columns, self.orders):
-            _check(key, summary_keys(PROTOCOLS[_check(self.protocol, PROTOCOLS, "protocol")]), "measure")
+        check_name(self.dataset, DATASETS, "data set")
+        for key in (*self.columns, self.orders, *self.also):
+            check_name(key, summary_keys(PROTOCOLS[check_name(self.protocol, PROTOCOLS, "protocol")]), "measure")
         return self
-
-
-class StillsRecipe(Recipe):
-    """Single pictures that rows are moved to where none are given: frames of drawn sequences."""
-
-    dataset: str = "seqhand"
-    drawn: DrawnRecipe
-
-    @model_validator(mode="after")
-    def _exists(self) -> "StillsRecipe":
-        _check(self.dataset, TRAINING, "data set to learn from")
-        return self
-
-
-class StageRecipe(Recipe):
-    """A recipe of `handkit pretrain seqhand` or `handkit finetune seqhand`, and changes to it for every row."""
-
-    recipe: str
-    changes: tuple[str, ...] = ()
 
 
 class RowRecipe(Recipe):
-    """One row: a network that is pretrained, or with `starts_from` an earlier row that is finetuned, `changes` to it.
-
-    `single_frames` pretrains on as many frames a step, each of them alone.
-    """
+    """One row; `published` are the printed figures, several where repetitions were printed."""
 
     name: Name
     label: str
-    network: str | None = None
-    starts_from: str | None = None
-    single_frames: bool = False
     changes: tuple[str, ...] = ()
-    published: dict[str, float] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_one_origin(self) -> "RowRecipe":
-        if (self.network is None) == (self.starts_from is None):
-            raise ValueError("a row should have network or starts_from, not both")
-        if self.network is not None:
-            _check(self.network, NETWORKS, "network")
-        return self
+    published: dict[str, float | tuple[float, ...]] = Field(default_factory=dict)
 
 
 class CompareRecipe(Recipe):
@@ -104,41 +82,56 @@ class CompareRecipe(Recipe):
 
 
 class TableRecipe(Recipe):
-    """A published table."""
+    """A published table, written to files of the name `files`.
+
+    `seeds` are the runs of each row unless told otherwise. Measures in `printed_in_cm` are printed in cm and are in mm
+    here.
+    """
 
     title: str
-    pretrain: StageRecipe
-    finetune: StageRecipe | None = None
-    stills: StillsRecipe | None = None
+    files: Name = "table"
+    seeds: Annotated[int, Field(ge=1)] = 1
+    printed_in_cm: tuple[str, ...] = ()
     sets: tuple[SetRecipe, ...]
     rows: tuple[RowRecipe, ...]
     compare: tuple[CompareRecipe, ...] = ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TableRecipe":
-        known: list[str] = []
-        figures = [*TRAINING_FIGURES, *(f"{one.name}.{key}" for one in self.sets for key in (*one.columns, one.orders))]
-        for row in self.rows:
-            if row.name in known:
+        sets, known = [one.name for one in self.sets], [row.name for row in self.rows]
+        measures = {one.name: (*one.columns, one.orders, *one.also) for one in self.sets}
+        figures = [*TRAINING_FIGURES, *(f"{name}.{key}" for name, keys in measures.items() for key in keys)]
+        for number, row in enumerate(self.rows):
+            if row.name in known[:number]:
                 raise ValueError(f"two rows should not both be called {row.name}")
-            if row.starts_from is not None:
-                _check(row.starts_from, known, "earlier row")
-                if self.finetune is None or self.stills is None:
-                    raise ValueError(f"the row {row.name} should have finetune and stills to learn by")
             for figure in row.published:
-                _check(figure, figures, "figure")
-            known.append(row.name)
+                check_name(figure, figures, "figure")
         for pair in self.compare:
             for name in (pair.first, pair.second):
-                _check(name, known, "row")
+                check_name(name, known, "row")
+        for one in self.sets:
+            for name in one.stands_for:
+                check_name(name, sets, "set")
+        for key in self.printed_in_cm:
+            check_name(key, [key for keys in measures.values() for key in keys if key.endswith("_mm")], "length")
         return self
 
     def row(self, name: str) -> RowRecipe:
         """The row of that name."""
         return next(row for row in self.rows if row.name == name)
 
+    def published(self, row: RowRecipe) -> dict[str, tuple[float, ...]]:
+        """A row's printed figures in the columns' units, one for each repetition."""
+        found = {}
+        for figure, printed in row.published.items():
+            each = printed if isinstance(printed, tuple) else (printed,)
+            is_in_cm = figure.rpartition(".")[2] in self.printed_in_cm
+            found[figure] = tuple(round(_MM_PER_CM * value, 9) for value in each) if is_in_cm else each
+        return found
 
-def _check(name: str, known: Iterable[str], what: str) -> str:
+
+def check_name(name: str, known: Iterable[str], what: str) -> str:
+    """`name`, if it is known; ValueError, as pydantic's validators raise it, saying what is."""
     if name not in (listed := list(known)):
         raise ValueError(f"{name!r} should be a {what} among {', '.join(listed)}")
     return name

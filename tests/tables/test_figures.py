@@ -3,10 +3,9 @@
 import pytest
 
 from handkit.recipe import build_recipe, load_recipe
-from handkit.tables.figures import Spread, compare_rows, flat_figures, order_of, sentences, spread
-from handkit.tables.recipe import TableRecipe
-from handkit.tables.run import Budget
-from handkit.tables.stages import pretrain_changes
+from handkit.tables.figures import Spread, compare_rows, flat_figures, order_by, sentences, spread
+from handkit.tables.seqhand import Budget, SeqHandTraining, Stills
+from handkit.tables.seqhand_recipe import SeqHandTable
 
 FIGURE = "validation.mpjpe_mm"
 
@@ -25,29 +24,31 @@ def test_figures_are_named_by_their_set() -> None:
 
 
 def test_order_counts_pairs_that_stand_as_published() -> None:
-    table = load_recipe(TableRecipe, "seqhand-table2")
+    table = load_recipe(SeqHandTable, "seqhand-table2")
     as_printed = {row.name: [{FIGURE: row.published[FIGURE]}] for row in table.rows}
-    order = order_of(table.sets[0], table.rows, as_printed)
+    order = order_by(table, table.sets[0], "mpjpe_mm", table.rows, as_printed)
     assert order["order"] == order["published_order"]
     assert order["order"][0] == "seqhand"
     assert (order["pairs"], order["as_published"]) == (15, 15)
     # The last two rows of the published order change places: one pair fewer.
     swapped = {**as_printed, "seqhand-mfnet": as_printed["seqhand-lstm"], "seqhand-lstm": as_printed["seqhand-mfnet"]}
-    assert order_of(table.sets[0], table.rows, swapped)["as_published"] == 14
-    (said,) = sentences([order_of(table.sets[0], table.rows, swapped)], [])
+    assert order_by(table, table.sets[0], "mpjpe_mm", table.rows, swapped)["as_published"] == 14
+    (said,) = sentences([order_by(table, table.sets[0], "mpjpe_mm", table.rows, swapped)], [])
     assert said.startswith("validation, by mpjpe_mm: seqhand < seqhand-resnet101 < ")
     assert said.endswith("14 of 15 pairs stand as published")
 
 
 def test_rows_without_figures_stay_out_of_the_order() -> None:
-    table = load_recipe(TableRecipe, "seqhand-table2")
-    order = order_of(table.sets[0], table.rows, {"seqhand": [{FIGURE: 9.0}], "seqhand-lstm": [{FIGURE: 8.0}]})
+    table = load_recipe(SeqHandTable, "seqhand-table2")
+    order = order_by(
+        table, table.sets[0], "mpjpe_mm", table.rows, {"seqhand": [{FIGURE: 9.0}], "seqhand-lstm": [{FIGURE: 8.0}]}
+    )
     assert order["order"] == ["seqhand-lstm", "seqhand"]
     assert (order["pairs"], order["as_published"]) == (1, 0)
 
 
 def test_claims_are_compared_over_the_seeds_that_both_rows_have() -> None:
-    table = load_recipe(TableRecipe, "seqhand-table2-small")
+    table = load_recipe(SeqHandTable, "seqhand-table2-small")
     runs = {
         "seqhand-small": {0: {FIGURE: 9.0}, 1: {FIGURE: 12.0}, 2: {FIGURE: 0.0}},
         "seqhand-small-frame": {0: {FIGURE: 10.0}, 1: {FIGURE: 11.0}},
@@ -58,16 +59,17 @@ def test_claims_are_compared_over_the_seeds_that_both_rows_have() -> None:
 
 
 def test_rows_of_single_frames_see_as_many_frames_a_step() -> None:
-    table = load_recipe(TableRecipe, "seqhand-table3-small")
+    table = load_recipe(SeqHandTable, "seqhand-table3-small")
     budget = Budget(pretrain=("data.batch=3", "data.frames=5", "data.validation_sequences=7"))
     row = table.row("frame")
-    changes = pretrain_changes(table, row, seed=4, budget=budget)
+    training = SeqHandTraining(table, budget, Stills())
+    changes = training.pretrain_changes(row, seed=4)
     assert "train.seed=4" in changes
     assert changes[-3:] == ["data.batch=15", "data.validation_sequences=35", "data.frames=1"]
-    assert pretrain_changes(table, table.row("memory"), seed=4, budget=budget)[-1] == "train.seed=4"
+    assert training.pretrain_changes(table.row("memory"), seed=4)[-1] == "train.seed=4"
     # A row's own changes come after the user's.
     own = build_recipe(
-        TableRecipe,
+        SeqHandTable,
         {
             **table.model_dump(mode="json"),
             "rows": [{**row.model_dump(mode="json"), "changes": ["loss.mask=0"]}],
@@ -75,4 +77,4 @@ def test_rows_of_single_frames_see_as_many_frames_a_step() -> None:
         },
         source="table",
     )
-    assert pretrain_changes(own, own.rows[0], seed=0, budget=budget)[-1] == "loss.mask=0"
+    assert SeqHandTraining(own, budget, Stills()).pretrain_changes(own.rows[0], seed=0)[-1] == "loss.mask=0"

@@ -4,7 +4,7 @@ import pytest
 
 from handkit.errors import HandkitError
 from handkit.recipe import build_recipe, load_recipe
-from handkit.tables.recipe import TableRecipe
+from handkit.tables.seqhand_recipe import SeqHandTable
 
 SET = {
     "name": "moving",
@@ -18,7 +18,7 @@ ROW = {"name": "one", "label": "One", "network": "seqhand-small"}
 
 
 def test_table_2_holds_what_the_paper_prints() -> None:
-    table = load_recipe(TableRecipe, "seqhand-table2")
+    table = load_recipe(SeqHandTable, "seqhand-table2")
     printed = {
         "seqhand-resnet50": (0.855, 0.979, 3.44, 7.85, 28.8),
         "seqhand-resnet101": (0.861, 0.981, 3.31, 7.54, 47.8),
@@ -32,7 +32,7 @@ def test_table_2_holds_what_the_paper_prints() -> None:
 
 
 def test_table_3_holds_what_the_paper_prints() -> None:
-    table = load_recipe(TableRecipe, "seqhand-table3")
+    table = load_recipe(SeqHandTable, "seqhand-table3")
     keys = ("egodexter.cs_auc_j", "dexter-object.cs_auc_j", "stb.ra_auc_j")
     errors = ("egodexter.cs_mpjpe_mm", "dexter-object.cs_mpjpe_mm", "stb.ra_mpjpe_mm")
     frozen = table.row("memory-frozen")
@@ -42,7 +42,7 @@ def test_table_3_holds_what_the_paper_prints() -> None:
 
 @pytest.mark.parametrize("name", ["seqhand-table2-small", "seqhand-table3-small"])
 def test_compact_tables_claim_no_published_figures(name: str) -> None:
-    assert not any(row.published for row in load_recipe(TableRecipe, name).rows)
+    assert not any(row.published for row in load_recipe(SeqHandTable, name).rows)
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_compact_tables_claim_no_published_figures(name: str) -> None:
 )
 def test_tables_that_do_not_fit_together_are_refused(changes: dict, said: str) -> None:
     with pytest.raises(HandkitError) as error:
-        build_recipe(TableRecipe, {**TABLE, **changes}, source="table")
+        build_recipe(SeqHandTable, {**TABLE, **changes}, source="table")
     assert said in f"{error.value.what} {error.value.fix}"

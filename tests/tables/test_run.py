@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from handkit.checkpoint import read_checkpoint
 from handkit.recipe import load_recipe
-from handkit.tables import run as table_run
-from handkit.tables import stages
-from handkit.tables.recipe import TableRecipe
+from handkit.tables import measuring
+from handkit.tables.seqhand import SeqHandTraining
+from handkit.tables.seqhand_recipe import SeqHandTable
 from handkit_cli import app
 
 RUNNER = CliRunner()
@@ -97,7 +97,7 @@ def test_what_is_done_is_not_done_again(table2: tuple[list[object], Path], monke
     def scored(*_: object, **__: object) -> None:
         raise AssertionError("a set was measured again")
 
-    monkeypatch.setattr(stages, "run_evaluate", scored)
+    monkeypatch.setattr(measuring, "run_evaluate", scored)
     code, stdout, _ = handkit(*command, "--json")
     assert code == 0
     assert json.loads(stdout)["failed"] == {}
@@ -124,19 +124,18 @@ def test_a_row_that_fails_does_not_stop_the_others(
 
 
 def test_an_interrupted_table_exits_130(tmp_path: Path, sets: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    train_row = table_run.train_row
+    train = SeqHandTraining.train
 
     def stopped(*arguments: Any, **options: Any) -> Any:
-        run = train_row(*arguments, **options)
-        return dataclasses.replace(run, train=dataclasses.replace(run.train, step=0))
+        return dataclasses.replace(train(*arguments, **options), interrupted=True)
 
-    monkeypatch.setattr(table_run, "train_row", stopped)
+    monkeypatch.setattr(SeqHandTraining, "train", stopped)
     command = ["pretrain", "seqhand-table2", "--recipe", "seqhand-table2-small", "--out", tmp_path, "--device", "cpu"]
     command += ["--validation", sets["val"], "--shards", sets["train"], "--rows", "seqhand-small", *changed(TINY)]
     code, stdout, _ = handkit(*command)
     assert code == 130
     assert "interrupted: the same command again goes on" in stdout
-    monkeypatch.setattr(table_run, "train_row", train_row)
+    monkeypatch.setattr(SeqHandTraining, "train", train)
     code, stdout, _ = handkit(*command, "--json")
     assert (code, list(json.loads(stdout)["rows"]["seqhand-small"]["seeds"])) == (0, ["0"])
 
@@ -144,7 +143,7 @@ def test_an_interrupted_table_exits_130(tmp_path: Path, sets: dict[str, Path], m
 def test_table_3_moves_rows_to_stills_with_the_memory_frozen_or_not(
     tmp_path: Path, table2: tuple[list[object], Path], sets: dict[str, Path]
 ) -> None:
-    table = load_recipe(TableRecipe, "seqhand-table3-small")
+    table = load_recipe(SeqHandTable, "seqhand-table3-small")
     recipe = tmp_path / "table.json"
     recipe.write_text(json.dumps({**table.model_dump(mode="json"), "sets": [table.sets[0].model_dump(mode="json")]}))
     pretrained = table2[1] / "seqhand-small" / "seed0" / "seqhand-small.safetensors"
