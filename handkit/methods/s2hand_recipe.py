@@ -175,6 +175,31 @@ class StagesRecipe(Recipe):
     video: StageRecipe = StageRecipe(epochs=60, lr=2.5e-4, drop_every=20, factor=1 / 3)
 
 
+Phase = Literal["initial", "refinement", "sensitivity"]
+Factor = Annotated[float, Field(gt=0)]
+
+
+class SearchRecipe(Recipe):
+    """The supplement's search of loss weights (section 1): short trainings on `samples` hands, Adam of one rate `lr`.
+
+    `initial`: each weight goes up and down by factors of `step`, `most_steps` of them at most either way.
+    `refinement`: a grid of `candidates` times the weights in every group of terms. `sensitivity`: each weight times
+    each factor of `sensitivity`, measured on held-out hands after learning from `sensitivity_samples` (off: `samples`).
+    A phase begins with what those of `phases` before it found, the first one with the recipe's own weights.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 30
+    batch: Annotated[int, Field(ge=2)] = 10
+    epochs: Annotated[int, Field(ge=1)] = 10
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    step: Annotated[float, Field(gt=1)] = 10.0
+    most_steps: Annotated[int, Field(ge=1, le=10)] = 4
+    candidates: Annotated[tuple[Factor, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
+    sensitivity: Annotated[tuple[Factor, ...], Field(min_length=1)] = (0.5, 2.0)
+    sensitivity_samples: Annotated[int, Field(ge=2)] | None = None
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = get_args(Phase)
+
+
 class CommonTrainRecipe(TrainRecipe):
     """What the stages share of a training's settings; `steps`, `lr`, schedule and `norm` are each stage's own."""
 
@@ -190,6 +215,7 @@ class S2HandRecipe(Recipe):
     data: UnlabelledDataRecipe = UnlabelledDataRecipe()
     loss: LossRecipe = LossRecipe()
     stages: StagesRecipe = StagesRecipe()
+    search: SearchRecipe = SearchRecipe()
     train: CommonTrainRecipe = CommonTrainRecipe(optimizer="adam", schedule="milestones")
 
     def stage(self, name: str) -> StageRecipe:
