@@ -62,6 +62,11 @@ def build_recipe(
     raise HandkitError("; ".join(what for what, _ in told), "; ".join(dict.fromkeys(fix for _, fix in told)))
 
 
+def recipe_toml(recipe: Recipe) -> str:
+    """A whole recipe as TOML that `load_recipe` reads back as the same; what is None is "off"."""
+    return "\n".join(_toml_lines(recipe.model_dump(mode="json"))) + "\n"
+
+
 def recipe_names() -> list[str]:
     """The names of the recipes in the package."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
@@ -93,6 +98,18 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise HandkitError(f"{path} holds no table of settings", "give a recipe")
     return values
+
+
+def _toml_lines(table: dict[str, Any], path: str = "") -> Iterator[str]:
+    """A table's values, then the tables in it."""
+    values = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    if path and (values or not table):
+        yield from ("", f"[{path}]")
+    for key, value in values.items():
+        yield f"{key} = {json.dumps('off' if value is None else value, ensure_ascii=False)}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _toml_lines(value, f"{path}.{key}" if path else key)
 
 
 def _parse_change(change: str) -> tuple[tuple[str, ...], Any]:

@@ -87,6 +87,10 @@ class S2HandMethod:
         found = self.estimate(batch, want_picture=is_first and self.objective.needs_picture)
         if is_first:
             self.shown = batch, found
+        return self.measure(found, batch)
+
+    def measure(self, found: Estimate, batch: Batch) -> dict[str, Tensor]:
+        """The metrics of `validate` of an estimate."""
         target = target_of(batch, self.objective.supervision)
         unit, known = UNIT / batch["image"].shape[-1], target.confidence > 0
         measured = {}

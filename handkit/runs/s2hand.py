@@ -118,15 +118,15 @@ def run_stage(
     settings: S2HandRecipe,
     data: GatheredData,
     *,
-    init: Path | None = None,
+    init: Path | Sequence[Path] | None = None,
     **options: Unpack[RunOptions],
 ) -> TrainResult:
-    """Train one stage into OUT/<stage>, or go on with it."""
+    """Train one stage into OUT/<stage>, or go on with it; `init` may be several files, each of some of the parts."""
     recipe = stage_training(
         settings.train, settings.stage(stage), frames=data.training, batch=_frames_a_step(settings, stage)
     )
     seed_all(recipe.seed)
-    network, before = _network(out, stage, settings, init)
+    network, before = begun_network(out, stage, settings, init)
     hand = load_hand(settings.hand, "right")
     windows = stage == "video"
     objective = S2HandLoss(
@@ -162,7 +162,11 @@ def run_stage(
         method,
         recipe,
         out=folder,
-        resolved={**settings.model_dump(mode="json"), "train": recipe.model_dump(mode="json"), "stage": stage}
+        resolved={
+            **settings.model_dump(mode="json", exclude={"search"}),
+            "train": recipe.model_dump(mode="json"),
+            "stage": stage,
+        }
         | {"data_key": data.key, "init": before},
         on_validated=PreviewWriter(method, folder),
         **options,
@@ -175,22 +179,33 @@ def _frames_a_step(settings: S2HandRecipe, stage: str) -> int:
     return max(1, batch // settings.data.frames) * settings.data.frames if stage == "video" else batch
 
 
-def _network(out: Path, stage: str, settings: S2HandRecipe, init: Path | None) -> tuple[S2HandSystem, dict[str, str]]:
-    """What a stage begins with, and the digests of the files it comes from."""
+def new_network(settings: S2HandRecipe, *, hand: bool = True, keypoints: bool = True) -> S2HandSystem:
+    """Untrained parts; of the keypoint estimator none where the recipe has none."""
+    network = settings.network
     new_hand = {
-        "backbone": settings.network.backbone,
-        "camera": settings.network.camera,
-        "drop_path": settings.network.drop_path,
-        "mean_shape": settings.network.mean_shape,
+        "backbone": network.backbone,
+        "camera": network.camera,
+        "drop_path": network.drop_path,
+        "mean_shape": network.mean_shape,
     }
-    estimator = settings.keypoints if learns_keypoints(settings) else None
-    new_keypoints = None if estimator is None else estimator.model_dump()
-    if stage == "hand" and init is None:
-        return build_system(hand=new_hand, backbone_weights=settings.network.backbone_weights), {}
-    if stage == "keypoints" and init is None:
-        return build_system(keypoints=new_keypoints), {}
-    given = [init] if init is not None else [out / name / WEIGHTS for name in ("hand", "keypoints")]
-    found = [path for path in given if path is not None and path.is_file()]
+    estimator = settings.keypoints if keypoints and learns_keypoints(settings) else None
+    return build_system(
+        hand=new_hand if hand else None,
+        keypoints=None if estimator is None else estimator.model_dump(),
+        backbone_weights=network.backbone_weights,
+    )
+
+
+def begun_network(
+    out: Path, stage: str, settings: S2HandRecipe, init: Path | Sequence[Path] | None
+) -> tuple[S2HandSystem, dict[str, str]]:
+    """What a stage begins with, and the digests of the files it comes from."""
+    if init is None and stage in ("hand", "keypoints"):
+        return new_network(settings, hand=stage == "hand", keypoints=stage == "keypoints"), {}
+    given = [out / name / WEIGHTS for name in ("hand", "keypoints")]
+    if init is not None:
+        given = [init] if isinstance(init, Path) else list(init)
+    found = [path for path in given if path.is_file()]
     parts = [load_system(path)[0] for path in found]
     hand = next((part.hand for part in parts if part.hand is not None), None)
     keypoints = next((part.keypoints for part in parts if part.keypoints is not None), None)
@@ -202,11 +217,11 @@ def _network(out: Path, stage: str, settings: S2HandRecipe, init: Path | None) -
         )
     if stage in ("hand", "keypoints"):
         hand, keypoints = (hand, None) if stage == "hand" else (None, keypoints)
-    elif estimator is None:
+    elif not learns_keypoints(settings):
         keypoints = None
     elif keypoints is None:
         logger.warning("no keypoint estimator to start from: a new one learns together with the 3D network")
-        keypoints = build_system(keypoints=new_keypoints).keypoints
+        keypoints = new_network(settings, hand=False).keypoints
     network = S2HandSystem(hand, keypoints)
     return network.train(), {
         path.parent.name or path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found
