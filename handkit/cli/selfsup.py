@@ -32,7 +32,8 @@ Hands are found once (by MediaPipe, or [bold]--keypoints[/bold]) and kept in OUT
 shape, texture, light, camera) and the 2D keypoint estimator learn apart, and together. Every stage is a run in
 OUT/STAGE with its own weights, log and previews; a run that was stopped goes on where it was by the same command. With
 [bold]--init[/bold] only the last stage is trained unless --stage says otherwise. Without --data synthetic sequences
-are made, and their labels are not used.
+are made, and their labels are not used. [bold]--search-weights[/bold] finds weights of the loss instead, as the
+supplement of the paper does.
 
 [bold]Examples[/bold]
 
@@ -40,6 +41,7 @@ are made, and their labels are not used.
     handkit selfsup s2hand --data holiday.mp4 --data photos/ --recipe s2hand-small --dry-run
     handkit selfsup s2hand --stage keypoints --out runs/keypoints
     handkit selfsup s2hand --data freihand=FreiHAND_pub_v2 --supervision weak --out runs/weak
+    handkit selfsup s2hand --data photos/ --search-weights --set search.phases='["initial"]' --out runs/weights
 """
 
 _VIDEO_HELP = """Train S2HAND(V) on your own videos: as s2hand, with motion, texture and shape kept consistent.
@@ -112,6 +114,13 @@ Init = Annotated[
     Path | None, typer.Option("--init", metavar="FILE", rich_help_panel=WHAT, help="Weights to start from.")
 ]
 
+SearchWeights = Annotated[
+    bool,
+    typer.Option(
+        "--search-weights", rich_help_panel=WHAT, help="Search the loss weights by short trainings, into OUT/search."
+    ),
+]
+
 
 @app.callback()
 def verb() -> None:
@@ -128,6 +137,7 @@ def s2hand(
     supervision: HowSupervised = Supervision.SELF,
     stage: Annotated[ImageStage, typer.Option(rich_help_panel=WHAT, help="One stage, or all.")] = ImageStage.ALL,
     init: Init = None,
+    search_weights: SearchWeights = False,
     recipe: Annotated[str, recipe_option(WHAT)] = "s2hand",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     backbone_weights: BackboneWeights = None,
@@ -145,6 +155,7 @@ def s2hand(
         together="images",
         stage=stage.value,
         init=init,
+        search_weights=search_weights,
         dry_run=dry_run,
         recipe=recipe,
         given=_given(data, val, keypoints, focal, supervision, backbone_weights, hand_model, seed),
@@ -167,6 +178,7 @@ def s2hand_video(
     supervision: HowSupervised = Supervision.SELF,
     stage: Annotated[VideoStage, typer.Option(rich_help_panel=WHAT, help="One stage, or all.")] = VideoStage.ALL,
     init: Init = None,
+    search_weights: SearchWeights = False,
     recipe: Annotated[str, recipe_option(WHAT)] = "s2hand",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     backbone_weights: BackboneWeights = None,
@@ -184,6 +196,7 @@ def s2hand_video(
         together="video",
         stage=stage.value,
         init=init,
+        search_weights=search_weights,
         dry_run=dry_run,
         recipe=recipe,
         given=_given(data, val, keypoints, focal, supervision, backbone_weights, hand_model, seed),
@@ -225,20 +238,41 @@ def _run(
     together: str,
     stage: str,
     init: Path | None,
+    search_weights: bool,
     dry_run: bool,
     recipe: str,
     given: list[str],
     changes: list[str] | None,
     **options: Any,
 ) -> None:
+    settings: dict[str, Any] = {"recipe": recipe, "changes": [*given, *(changes or [])]}
+    if search_weights and stage != "all":
+        raise typer.BadParameter("--search-weights searches all terms together: leave --stage out")
+
+    def load_search() -> tuple[Any, Any]:
+        from handkit.runs.s2hand_search import SearchOptions, search_weights
+        from handkit.runs.s2hand_search_tables import print_report
+
+        asked = SearchOptions(together=together, init=init, dry_run=dry_run)
+
+        def run(out: Path, **rest: Any) -> Any:
+            say = _say if rest["show_progress"] else lambda _: None
+            return search_weights(out, asked, say=say, **settings, **rest)
+
+        return run, print_report
+
     def load() -> tuple[Any, Any]:
         from handkit.runs.s2hand import SelfsupOptions, print_report, selfsup_s2hand
 
         asked = SelfsupOptions(together=together, stage=stage, init=init, dry_run=dry_run)
 
         def run(out: Path, **rest: Any) -> Any:
-            return selfsup_s2hand(out, asked, recipe=recipe, changes=[*given, *(changes or [])], **rest)
+            return selfsup_s2hand(out, asked, **settings, **rest)
 
         return run, print_report
 
-    run_training(load, out, **options)
+    run_training(load_search if search_weights else load, out, **options)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
