@@ -12,6 +12,7 @@ from handkit.cli.generate import app as generate_app
 from handkit.cli.pretrain import app as pretrain_app
 from handkit.cli.refine import REFINE_HELP, refine
 from handkit.cli.selfsup import app as selfsup_app
+from handkit.cli.selfsup_tables import S2HAND_TABLE_HELP, s2hand_table
 
 app = typer.Typer(
     name="handkit",
@@ -25,6 +26,7 @@ app.command(help=REFINE_HELP)(refine)
 app.add_typer(generate_app, name="generate")
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(finetune_app, name="finetune")
+selfsup_app.command("s2hand-table", help=S2HAND_TABLE_HELP)(s2hand_table)
 app.add_typer(selfsup_app, name="selfsup")
 app.command(help=EVALUATE_HELP)(evaluate)
 

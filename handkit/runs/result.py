@@ -58,7 +58,7 @@ def report_console() -> Console:
 def report_table(title: str, *columns: str) -> Table:
     """A table without lines: names on the left, figures on the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(title)
+    table.add_column(title, overflow="fold")
     for column in columns:
         table.add_column(column, justify="right")
     return table

@@ -14,7 +14,7 @@ from handkit.tables.recipe import TRAINING_FIGURES, RowRecipe
 from handkit.tables.run import TableResult
 from handkit.tables.sets import OpenSet
 
-_PREFIXES: Final = {"ra_": "rooted ", "pa_": "Procrustes ", "cs_": "centred "}
+_PREFIXES: Final = {"ra_": "rooted ", "pa_": "PA ", "cs_": "centred "}
 _TITLES: Final = {
     "auc_2d": "AUC 2D",
     "auc_j": "AUC 3D",
@@ -167,21 +167,26 @@ def _ours(result: TableResult, row: RowRecipe, columns: Sequence[str]) -> list[s
 
 
 def _published(result: TableResult, row: RowRecipe, one: OpenSet, number: int) -> list[tuple[str, list[str]]]:
-    """A row's published cells beside a set, for each set whose figures were published; whose, if not its own."""
+    """A row's published cells beside a set, for each set whose figures were published; whose, if of several."""
     printed = result.table.published(row)
     lines = []
     for name in one.recipe.printed_as:
         columns = _columns(name, one, with_training=number == 0)
         if any(column in printed for column in columns):
-            cells = [_printed(column, printed.get(column)) for column in columns]
-            lines.append(("" if name == one.recipe.name else f", {name}", cells))
+            cells = [_printed(result, column, printed.get(column)) for column in columns]
+            lines.append((f", {name}" if len(one.recipe.stands_for) > 1 else "", cells))
     return lines
 
 
-def _printed(name: str, values: Sequence[float] | None) -> str:
+def _printed(result: TableResult, name: str, values: Sequence[float] | None) -> str:
+    """With as many decimals as the table prints of this figure, or of several repetitions as ours."""
     if not values:
         return _ABSENT
-    return str(values[0]) if len(values) == 1 else _told(name, spread_of(values))
+    if len(values) > 1:
+        return _told(name, spread_of(values))
+    columns = (result.table.published(row).get(name, ()) for row in result.table.rows)
+    decimals = max(len(str(value).partition(".")[2]) for column in columns for value in column)
+    return f"{values[0]:.{decimals}f}"
 
 
 def _told(name: str, value: Spread | None) -> str:
