@@ -73,7 +73,7 @@ def s2hand_table(
             min=1,
             max=100,
             rich_help_panel=WHAT,
-            help="Runs of every row, of seeds 0, 1, ...: else 3 of Table 13, or 1.",
+            help="Runs of each row, of seeds 0, 1, ...; else 3 of Table 13, or 1.",
         ),
     ] = None,
     weights: RowWeights = None,
