@@ -1,6 +1,6 @@
 """A patch cut around a found hand, with its camera and whatever truth the picture came with."""
 
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +14,8 @@ from handkit.demo.camera import matrix_from_intrinsics
 from handkit.detect.crop import crop_from_image, square_box
 from handkit.detect.detection import HandDetection
 from handkit.errors import HandkitError
+from handkit.hand.scaled import CANONICAL_FOCAL
 from handkit.images import RgbImage
-
-# S2HAND's canonical camera: FreiHAND's focal length of about 480 pixels for 224, in widths of the picture.
-CANONICAL_FOCAL: Final = 2.14
 
 
 def is_shown(hand: HandDetection, width: int, height: int) -> bool:
@@ -80,7 +78,7 @@ def _moved(truth: dict[str, Any], A: NDArray[np.float64]) -> dict[str, Any]:
 
 
 def canonical_K(width: int, height: int) -> Float[np.ndarray, "3 3"]:
-    """K assumed of a picture that has only a weak camera: a focal length of 2.14 widths, the axis at its middle."""
+    """K assumed of a picture that has only a weak camera: S2HAND's canonical camera, the axis at its middle."""
     focal = CANONICAL_FOCAL * width
     return matrix_from_intrinsics(focal, focal, width / 2, height / 2)
 

@@ -1,9 +1,12 @@
 """The hand that S2HAND's numbers describe, in front of a camera (S2HAND 3.2.2, 3.2.3): M = s M0 R + T.
 
-Convention: metres in camera axes; pixels of a square image `width` px wide. As in the released code the model's own
-root is turned by (pi, 0, 0) in the skinning, then R turns about the model's origin, not about the wrist, and |s| is
-used. A network sees a crop and cannot know its focal length, so its translation is one before the canonical camera
-(focal 480 / 224 image widths, principal point in the middle: FreiHAND's).
+Convention: metres in camera axes; pixels of a square image `width` px wide. The model's own root is turned in the
+skinning, then R turns about the model's origin, not about the wrist. A network sees a crop and cannot know its focal
+length, so its translation is one before the canonical camera (focal 480 / 224 image widths, principal point in the
+middle: FreiHAND's).
+The released code turns the root by (pi, 0, 0) and uses |s|; so does "perspective-true". The others turn it so that at
+R = 0 the hand is upright and seen from the thumb's side: palm and back are then a quarter turn away, where axis-angle
+is smooth, and a random backbone learns orientation in fewer steps. s and depth stay positive as they fall.
 """
 
 import math
@@ -23,8 +26,9 @@ CameraKind = Literal["perspective", "perspective-true", "orthographic"]
 CAMERAS: Final = get_args(CameraKind)
 NUM_PCA: Final = 30
 CANONICAL_FOCAL: Final = 480 / 224  # image widths
-ROOT_TURN: Final = (math.pi, 0.0, 0.0)
-_NEAR_M: Final = 0.2
+RELEASED_ROOT: Final = (math.pi, 0.0, 0.0)
+UPRIGHT_ROOT: Final = (math.pi / math.sqrt(2), math.pi / math.sqrt(2), 0.0)
+_NEAR_M, _SMALL = 0.2, 0.5
 
 
 class ScaledHandOutput(NamedTuple):
@@ -42,7 +46,7 @@ class ScaledHandOutput(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Where a hand stands: x_cam = turn @ (|s| R x) + transl."""
+    """Where a hand stands: x_cam = turn @ (s R x) + transl."""
 
     turn: Float[Tensor, "*B 3 3"]
     transl: Float[Tensor, "*B 3"]
@@ -71,7 +75,7 @@ class ScaledHandLayer(nn.Module):
         self.mano = ManoLayer(hand, num_pca=NUM_PCA, flat_hand_mean=False)
         self.register_buffer("components", torch.tensor(hand.hands_components[:NUM_PCA]).float(), persistent=False)
         self.register_buffer("pose_mean", torch.tensor(hand.hands_mean).float(), persistent=False)
-        self.register_buffer("root", torch.tensor(ROOT_TURN), persistent=False)
+        self.register_buffer("root", torch.tensor(root_turn(camera)), persistent=False)
 
     def forward(
         self,
@@ -88,8 +92,9 @@ class ScaledHandLayer(nn.Module):
         with torch.autocast(orient.device.type, enabled=False):  # half precision would cost millimetres
             posed = self.mano(global_orient=self.root.to(pca), hand_pose=pca, betas=betas)
             points = torch.cat([posed.joints, posed.vertices], -2)
-            turned = scale.abs().to(points)[..., None, None] * (points @ axis_angle_to_matrix(orient.to(points)).mT)
-            canonical = canonical_transl(transl.to(points), literal=self.camera == "perspective-true")
+            size = positive_scale(scale.to(points), self.camera)
+            turned = size[..., None, None] * (points @ axis_angle_to_matrix(orient.to(points)).mT)
+            canonical = canonical_transl(transl.to(points), self.camera)
             if self.camera == "orthographic":
                 points, uv = turned + canonical[..., None, :], _flat(turned, canonical, width)
             else:
@@ -103,7 +108,7 @@ class ScaledHandLayer(nn.Module):
 
     def place(self, canonical: Float[Tensor, "*B 3"], K: Float[Tensor, "*B 3 3"], width: int) -> Placed:
         """The turn and translation in the true camera of a translation of positive depth in the canonical one."""
-        if self.camera == "perspective-true":
+        if _is_literal(self.camera):
             return Placed(torch.eye(3, dtype=K.dtype, device=K.device).expand_as(K), canonical)
         focal = CANONICAL_FOCAL * width
         own = K_from_focal(torch.tensor(focal, dtype=K.dtype, device=K.device), width, width)
@@ -113,16 +118,34 @@ class ScaledHandLayer(nn.Module):
         return Placed(ray_from_axis(transl) @ ray_from_axis(canonical).mT, transl)
 
 
-def canonical_transl(transl: Float[Tensor, "*B 3"], *, literal: bool = False) -> Float[Tensor, "*B 3"]:
+def root_turn(camera: str) -> tuple[float, float, float]:
+    """The axis-angle by which the model's root is turned before R."""
+    return RELEASED_ROOT if _is_literal(camera) else UPRIGHT_ROOT
+
+
+def positive_scale(scale: Float[Tensor, "*B"], camera: str) -> Float[Tensor, "*B"]:
+    """A network's scale as it is used: as it stands from 0.5 on, below falling off as an exponential; released |s|."""
+    return scale.abs() if _is_literal(camera) else _kept_positive(scale, _SMALL)
+
+
+def canonical_transl(transl: Float[Tensor, "*B 3"], camera: str) -> Float[Tensor, "*B 3"]:
     """A network's translation with its depth kept in front of the camera: below 0.2 m it falls off as an exponential.
 
-    As it stands from there on, and with `literal` throughout.
+    As it stands from there on, and throughout with "perspective-true".
     """
-    if literal:
+    if _is_literal(camera):
         return transl
-    depth = transl[..., 2:]
-    near = _NEAR_M * ((depth.clamp_max(_NEAR_M) - _NEAR_M) / _NEAR_M).exp()
-    return torch.cat([transl[..., :2], torch.where(depth >= _NEAR_M, depth, near)], -1)
+    return torch.cat([transl[..., :2], _kept_positive(transl[..., 2:], _NEAR_M)], -1)
+
+
+def _is_literal(camera: str) -> bool:
+    return camera == "perspective-true"
+
+
+def _kept_positive(values: Tensor, start: float) -> Tensor:
+    """Smooth and positive: the values from `start` on, below it start * exp((x - start) / start)."""
+    falling = start * ((values.clamp_max(start) - start) / start).exp()
+    return torch.where(values >= start, values, falling)
 
 
 def _flat(turned: Tensor, transl: Tensor, width: int) -> Tensor:

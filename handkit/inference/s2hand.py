@@ -24,7 +24,7 @@ from handkit.geometry.images import K_after_transform, mirror_transform
 from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, mirror_axis_angle
 from handkit.hand import HandModel, ManoLayer
 from handkit.hand.model import load_hand
-from handkit.hand.scaled import NUM_PCA, ROOT_TURN, ScaledHandLayer, canonical_transl
+from handkit.hand.scaled import NUM_PCA, ScaledHandLayer, canonical_transl, positive_scale, root_turn
 from handkit.inference.keypoints import SeenKeypoints, batches, join_keypoints, keypoints_in_image
 from handkit.inference.load import S2HAND, pick_device
 from handkit.inference.looks import Look
@@ -107,15 +107,13 @@ class S2HandPredictor:
     def _place(self, said: S2HandOutput, looks: Sequence[Look], cameras: Float[Tensor, "N 3 3"]) -> dict[str, Tensor]:
         """`_NUMBERS` of what is said of crops: as `ScaledHandLayer` has it, then at unit scale."""
         is_right = torch.tensor([look.is_right for look in looks])
-        literal = self._layer.camera == "perspective-true"
-        placed = self._layer.place(
-            canonical_transl(said.transl, literal=literal), self._crop_cameras(looks, cameras), self.size
-        )
+        camera = self._layer.camera
+        placed = self._layer.place(canonical_transl(said.transl, camera), self._crop_cameras(looks, cameras), self.size)
         about_origin = placed.turn @ axis_angle_to_matrix(said.orient)
         rest = rest_wrists(self.hand, said.betas)
-        scale = said.scale.abs().clamp_min(_LEAST_SCALE)[:, None]
+        scale = positive_scale(said.scale, camera).clamp_min(_LEAST_SCALE)[:, None]
         wrist = (about_origin @ rest[..., None])[..., 0] + placed.transl / scale
-        root = axis_angle_to_matrix(torch.tensor(ROOT_TURN, dtype=torch.float64))
+        root = axis_angle_to_matrix(torch.tensor(root_turn(camera), dtype=torch.float64))
         components = torch.tensor(self.hand.hands_components[:NUM_PCA])
         pose = (torch.tensor(self.hand.hands_mean) + said.pca @ components).unflatten(-1, (15, 3))
         orient, transl = matrix_to_axis_angle(about_origin @ root), wrist - rest

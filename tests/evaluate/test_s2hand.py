@@ -25,7 +25,7 @@ from handkit.export.keypoints import load_seen
 from handkit.export.predictions import load_predictions
 from handkit.geometry.rotations import matrix_to_axis_angle
 from handkit.hand import ManoLayer, load_hand
-from handkit.hand.scaled import CANONICAL_FOCAL, ROOT_TURN, ScaledHandLayer, ScaledHandOutput
+from handkit.hand.scaled import CANONICAL_FOCAL, UPRIGHT_ROOT, ScaledHandLayer, ScaledHandOutput
 from handkit.inference.load import S2HAND
 from handkit.inference.s2hand import S2HandPredictor
 from handkit.nets import KeypointOutput, S2HandOutput, S2HandSystem
@@ -152,7 +152,7 @@ def drawn(number: int) -> Numbers:
     parts = {
         "pca": rng.normal(0, 0.3, 30),
         "betas": rng.normal(0, 0.5, 10),
-        "scale": -rng.uniform(0.7, 1.2),
+        "scale": rng.uniform(0.7, 1.2),
         "orient": rng.normal(0, 0.4, 3),
         "transl": rng.normal((0, 0, 0.7), 0.02),
     }
@@ -219,7 +219,7 @@ def generated(dataset: AnnotatedDataset, number: int) -> Numbers:
     total = turned(origin) @ cv2.Rodrigues(row["r"].astype(np.float64))[0]
     # The layer turns about what its root turn leaves in place, a little beside the model's origin.
     betas = torch.from_numpy(row["beta"]).double()
-    rest, root = ManoLayer(HAND)(betas=betas).joints[0].numpy(), cv2.Rodrigues(np.array(ROOT_TURN))[0]
+    rest, root = ManoLayer(HAND)(betas=betas).joints[0].numpy(), cv2.Rodrigues(np.array(UPRIGHT_ROOT))[0]
     place = origin - total @ (root.T @ rest - rest)
     # Before the crop's own canonical camera: the same pixel, the depth by the focal lengths.
     own = SIZE * CANONICAL_FOCAL

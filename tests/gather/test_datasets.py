@@ -47,14 +47,14 @@ def test_generated_sequences_get_a_canonical_camera(tmp_path: Path, seen: list[s
         sample = dataset[index]
         check_sample(sample)
         assert sample["sequence"] == truth["sequence"]
-        np.testing.assert_allclose(sample["K"][[0, 1], [0, 1]] / 48, 2.14, rtol=1e-5)  # not scaled, 48 pixels wide
+        np.testing.assert_allclose(sample["K"][[0, 1], [0, 1]] / 48, 480 / 224, rtol=1e-5)  # not scaled, 48 pixels wide
         np.testing.assert_allclose(sample["keypoints_2d"] - sample["joints_2d"], np.tile([2, 0], (21, 1)), atol=1e-3)
         # both cameras hold: the weak one exactly, and the pinhole at the hand's distance
         weak = sample["weak_scale"] * sample["joints_3d"][:, :2] + sample["weak_transl"]
         np.testing.assert_allclose(weak, sample["joints_2d"], atol=1e-3)
         rays = sample["joints_3d"] @ sample["K"].T
         assert np.abs(rays[:, :2] / rays[:, 2:] - sample["joints_2d"]).max() < 6
-        assert abs(sample["joints_3d"][:, 2].mean() - 2.14 * 48 / truth["weak_scale"]) < 0.1
+        assert abs(sample["joints_3d"][:, 2].mean() - 480 / 224 * 48 / truth["weak_scale"]) < 0.1
         moved = sample["joints_3d"] - sample["joints_3d"][:1]
         np.testing.assert_allclose(moved, truth["joints_3d"] - truth["joints_3d"][:1], atol=1e-6)
 

@@ -10,7 +10,7 @@ from handkit.errors import HandkitError
 from handkit.geometry.cameras import K_from_focal, project
 from handkit.geometry.rotations import axis_angle_to_matrix, ray_from_axis
 from handkit.hand import ManoLayer, load_hand
-from handkit.hand.scaled import CAMERAS, CANONICAL_FOCAL, ScaledHandLayer, canonical_transl
+from handkit.hand.scaled import CAMERAS, CANONICAL_FOCAL, ScaledHandLayer, canonical_transl, positive_scale, root_turn
 
 WIDTH = 224
 
@@ -45,7 +45,7 @@ def test_is_scaled_turned_and_shifted_hand() -> None:
     for kind in ("perspective", "perspective-true"):
         out = ScaledHandLayer(hand, kind)(**given, K=camera(480), width=WIDTH)
         pose = torch.tensor(hand.hands_mean) + given["pca"] @ torch.tensor(hand.hands_components[:30])
-        root = torch.tensor([[math.pi, 0.0, 0.0]], dtype=torch.float64)
+        root = torch.tensor([root_turn(kind)], dtype=torch.float64)
         plain = ManoLayer(hand)(global_orient=root, hand_pose=pose, betas=given["betas"])
         for found, points in ((out.joints, plain.joints), (out.vertices, plain.vertices)):
             for i in range(len(points)):
@@ -54,11 +54,30 @@ def test_is_scaled_turned_and_shifted_hand() -> None:
         assert torch.allclose(out.pose.flatten(1), pose, atol=1e-6)
 
 
-def test_a_negative_scale_counts_as_a_positive_one() -> None:
-    layer, given = ScaledHandLayer(load_hand("open")), numbers()
+def test_as_released_a_negative_scale_counts_as_a_positive_one() -> None:
+    layer, given = ScaledHandLayer(load_hand("open"), "perspective-true"), numbers()
     positive = layer(**given, K=camera(480), width=WIDTH)
     negative = layer(**{**given, "scale": -given["scale"]}, K=camera(480), width=WIDTH)
     assert torch.equal(positive.joints, negative.joints)
+
+
+def test_convention_root_turns() -> None:
+    """At rest fingers point to -x, the thumb to +z, the palm to -y; upright: fingers up, thumb to the camera."""
+    assert root_turn("perspective-true") == (math.pi, 0, 0)
+    R = axis_angle_to_matrix(torch.tensor(root_turn("perspective"), dtype=torch.float64))
+    turned = R @ torch.tensor([[-1.0, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=torch.float64).T
+    wanted = torch.tensor([[0.0, -1, 0], [0, 0, -1], [-1, 0, 0]], dtype=torch.float64).T
+    assert torch.allclose(turned, wanted, atol=1e-12)
+
+
+def test_scale_stays_positive() -> None:
+    scale = torch.tensor([-2.0, 0.0, 0.3, 0.5, 0.95], dtype=torch.float64, requires_grad=True)
+    kept = positive_scale(scale, "perspective")
+    assert (kept > 0).all()
+    assert kept[3:].tolist() == [0.5, 0.95]
+    (gradient,) = torch.autograd.grad(kept.sum(), scale)
+    assert (gradient > 0).all()
+    assert positive_scale(scale, "perspective-true")[0] == 2
 
 
 def test_2d_is_the_projection_of_3d() -> None:
@@ -72,9 +91,11 @@ def test_2d_is_the_projection_of_3d() -> None:
 def test_another_focal_length_shows_the_hand_in_its_place_at_its_size() -> None:
     layer, given = ScaledHandLayer(load_hand("open")), numbers()
     near, far = (layer(**given, K=camera(focal), width=WIDTH) for focal in (480, 960))
-    assert torch.allclose(far.joints[..., 2].mean(-1), 2 * near.joints[..., 2].mean(-1), rtol=0.06)
+    assert torch.allclose(
+        far.joints[..., 2].mean(-1), 2 * near.joints[..., 2].mean(-1), rtol=0.1
+    )  # the origin's depth doubles, the hand's own does not
     gap = (near.joints_2d - far.joints_2d).norm(dim=-1)
-    assert gap.max() < 8  # perspective alone
+    assert gap.max() < 12  # perspective alone
 
 
 def test_an_off_centre_crop_shows_the_hand_turned_with_its_ray() -> None:
@@ -83,9 +104,9 @@ def test_an_off_centre_crop_shows_the_hand_turned_with_its_ray() -> None:
     centred = layer(**given, K=camera(2000), width=WIDTH)
     aside = layer(**given, K=camera(2000, -600, 500), width=WIDTH)
     gap = (centred.joints_2d - aside.joints_2d).norm(dim=-1)
-    assert gap.max() < 8
-    straight = layer.place(canonical_transl(given["transl"]), camera(2000), WIDTH)
-    turned = layer.place(canonical_transl(given["transl"]), camera(2000, -600, 500), WIDTH)
+    assert gap.max() < 12
+    straight = layer.place(canonical_transl(given["transl"], "perspective"), camera(2000), WIDTH)
+    turned = layer.place(canonical_transl(given["transl"], "perspective"), camera(2000, -600, 500), WIDTH)
     apart = (straight.turn.mT @ turned.turn).diagonal(dim1=-2, dim2=-1).sum(-1)
     assert torch.rad2deg(torch.arccos((apart - 1) / 2)).min() > 15
 
@@ -103,12 +124,12 @@ def test_orthographic_needs_no_camera() -> None:
 def test_depth_stays_in_front_of_the_camera() -> None:
     depth = torch.tensor([-3.0, 0.0, 0.1, 0.2, 0.65], dtype=torch.float64, requires_grad=True)
     transl = torch.stack([torch.zeros(5), torch.zeros(5), depth], -1)
-    kept = canonical_transl(transl)[:, 2]
+    kept = canonical_transl(transl, "perspective")[:, 2]
     assert (kept > 0).all()
     assert kept[3:].tolist() == [0.2, 0.65]
     (gradient,) = torch.autograd.grad(kept.sum(), depth)
     assert (gradient > 0).all()
-    assert torch.equal(canonical_transl(transl, literal=True), transl)
+    assert torch.equal(canonical_transl(transl, "perspective-true"), transl)
 
 
 @pytest.mark.parametrize("kind", CAMERAS)

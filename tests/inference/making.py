@@ -91,7 +91,11 @@ def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
     for name in ("pose", "rotation"):
         head = network.geometry.get_submodule(name)
         head[-1].weight.mul_(0.01 / head(base).std(0).max())
-    for name, answer in (("shape", torch.linspace(-1, 1, 10)), ("scale", -0.9), ("translation", (0.03, -0.02, 0.6))):
+    for name, answer in (
+        ("shape", torch.linspace(-1, 1, 10)),
+        ("scale", -0.9 if network.camera == "perspective-true" else 0.9),
+        ("translation", (0.03, -0.02, 0.6)),
+    ):
         last = network.geometry.get_submodule(name)[-1]
         last.weight.zero_()
         last.bias.copy_(torch.as_tensor(answer))
