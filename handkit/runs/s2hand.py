@@ -163,11 +163,13 @@ def run_stage(
         recipe,
         out=folder,
         resolved={
-            **settings.model_dump(mode="json", exclude={"search"}),
+            **settings.model_dump(mode="json", exclude={"search", "stages"}),
+            "stages": {stage: settings.stage(stage).model_dump(mode="json")},  # others may change and leave this run
             "train": recipe.model_dump(mode="json"),
             "stage": stage,
-        }
-        | {"data_key": data.key, "init": before},
+            "data_key": data.key,
+            "init": before,
+        },
         on_validated=PreviewWriter(method, folder),
         **options,
     )
