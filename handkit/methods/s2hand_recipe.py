@@ -152,8 +152,8 @@ class StageRecipe(Recipe):
     """One stage: `epochs` over the frames, or so many `steps`; the rate falls by `factor` after every `drop_every`.
 
     `drop_every` counts epochs, or with `steps` the same shares of them. `batch` counts frames: of videos batch // n
-    windows of n frames are taken. Terms in `without` take no part. `norm` "eval" keeps the normalisation layers'
-    statistics as the stage before left them: of small batches they are not those that the network is used with.
+    windows of n frames are taken. Terms in `without` take no part. After `norm_share` of the steps the
+    normalisation layers keep their statistics: of small batches they are not those that the network is used with.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 90
@@ -163,7 +163,7 @@ class StageRecipe(Recipe):
     drop_every: Annotated[int, Field(ge=1)] = 30
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
     without: tuple[Term, ...] = ()
-    norm: Literal["train", "eval"] = "train"
+    norm_share: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 class StagesRecipe(Recipe):
@@ -201,7 +201,7 @@ class SearchRecipe(Recipe):
 
 
 class CommonTrainRecipe(TrainRecipe):
-    """What the stages share of a training's settings; `steps`, `lr`, schedule and `norm` are each stage's own."""
+    """What the stages share of a training's settings; `steps`, `lr`, schedule and normalisation are each stage's own."""
 
     steps: Annotated[int, Field(ge=1)] = 1
 
@@ -259,6 +259,6 @@ def stage_training(common: CommonTrainRecipe, stage: StageRecipe, *, frames: int
         "schedule": "milestones",
         "milestones": tuple(drop for drop in drops if 0 < drop < steps),
         "factor": stage.factor,
-        "norm": stage.norm,
+        "norm_rests_from": None if stage.norm_share == 1 else round(steps * stage.norm_share),
     }
     return TrainRecipe.model_validate({**common.model_dump(), **changes})

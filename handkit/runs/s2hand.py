@@ -77,7 +77,7 @@ def selfsup_s2hand(
     stages = stages_of(settings, asked)
     data = gather_data(out, settings, show_progress=options.get("show_progress", False))
     if "video" in stages:
-        data.check_windows(settings.data)
+        data.with_windows(settings.data)  # before hours of the other stages
     planned = {stage: planned_steps(settings, stage, data) for stage in stages}
     runs: dict[str, TrainResult] = {}
     if not asked.dry_run:
@@ -125,10 +125,11 @@ def run_stage(
     recipe = stage_training(
         settings.train, settings.stage(stage), frames=data.training, batch=_frames_a_step(settings, stage)
     )
+    windows = stage == "video"
+    data = data.with_windows(settings.data) if windows else data
     seed_all(recipe.seed)
     network, before = begun_network(out, stage, settings, init)
     hand = load_hand(settings.hand, "right")
-    windows = stage == "video"
     objective = S2HandLoss(
         settings.loss,
         hand,
@@ -164,7 +165,8 @@ def run_stage(
         out=folder,
         resolved={
             **settings.model_dump(mode="json", exclude={"search", "stages"}),
-            "stages": {stage: settings.stage(stage).model_dump(mode="json")},  # others may change and leave this run
+            # Other stages may change and leave this run; how long it is stands in "train".
+            "stages": {stage: settings.stage(stage).model_dump(mode="json", exclude={"steps", "epochs"})},
             "train": recipe.model_dump(mode="json"),
             "stage": stage,
             "data_key": data.key,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,10 +55,16 @@ class GatheredData:
     def has_failures(self) -> bool:
         return any(one.total.errors for one in self.found)
 
-    def check_windows(self, data: UnlabelledDataRecipe) -> None:
-        """Raise HandkitError where there is no window to learn from, or none to choose by."""
-        for hands in (self.learned, self.chosen_by):
-            find_windows(hands, frames=data.frames, interval=data.interval)
+    def with_windows(self, data: UnlabelledDataRecipe) -> "GatheredData":
+        """The same, all hands choosing where those held out are too short for a window.
+
+        Raises HandkitError where there is no window to learn from.
+        """
+        find_windows(self.learned, frames=data.frames, interval=data.interval)
+        if len(self.chosen_by.windows(data.frames, data.interval)):
+            return self
+        logger.warning("the hands held out are too short for windows: those learned from choose the best weights")
+        return replace(self, chosen_by=self.learned)
 
     def stills(self, settings: S2HandRecipe, batch: int) -> BatchSource:
         """Every frame by itself."""

@@ -77,7 +77,7 @@ def search_weights(
     data = gather_data(out, settings, show_progress=options.get("show_progress", False))
     result = SearchResult(out, asked.together, settings, data, tuple(bases), weights, asked.dry_run)
     if asked.together == "video":
-        data.check_windows(settings.data)
+        data = data.with_windows(settings.data)
     if asked.dry_run:
         return result
     check_writable(out / FOLDER)

@@ -14,9 +14,10 @@ class TrainRecipe(Recipe):
 
     `betas` are Adam's and AdamW's, `momentum` SGD's. After `warmup_steps` the rate follows the schedule: "cosine" and
     "linear" end at `final_lr`, a share of `lr`; "milestones" multiplies it by `factor` at each of the steps
-    `milestones`. `norm` "eval" keeps every normalisation layer's statistics as they were. `sync_norm` takes them over
-    all processes (CUDA); without it each normalises by its own, and the running ones are their mean. `ema` is the decay
-    of the average of weights that is validated and kept in their place.
+    `milestones`. `norm` "eval" keeps every normalisation layer's statistics as they were; with `norm_rests_from` they
+    are taken until that step and kept from then on. `sync_norm` takes them over all processes (CUDA); without it each
+    normalises by its own, and the running ones are their mean. `ema` is the decay of the average of weights that is
+    validated and kept in their place.
     """
 
     steps: Annotated[int, Field(ge=1)]
@@ -35,6 +36,7 @@ class TrainRecipe(Recipe):
     accumulate: Annotated[int, Field(ge=1)] = 1
     ema: Share | None = None
     norm: Literal["train", "eval"] = "train"
+    norm_rests_from: Annotated[int | None, Field(ge=0)] = None
     sync_norm: bool = False
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = False

@@ -10,6 +10,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.wrappers import _FabricModule
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from handkit.errors import HandkitError
 from handkit.train.method import Batch, Method
@@ -55,13 +56,15 @@ class Stepper:
     ) -> None:
         self.method, self.wrapped, self.optimizer = method, wrapped, optimizer
         self.recipe, self.fabric, self.resting = recipe, fabric, resting
+        self.norms = [module for module in wrapped.modules() if isinstance(module, _NormBase)]
         self.base_lr = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, batches: Iterator[Batch], done: int, stopped: threading.Event) -> Step:
         """The step after `done` ones. Raises HandkitError, on every process, where a loss or gradient is not finite."""
         recipe = self.recipe
         self.wrapped.train()
-        for module in self.resting:
+        norms_rest = recipe.norm_rests_from is not None and done >= recipe.norm_rests_from
+        for module in (*self.resting, *(self.norms if norms_rest else ())):
             module.eval()
         share = learning_rate(done, recipe)
         for group, lr in zip(self.optimizer.param_groups, self.base_lr, strict=True):

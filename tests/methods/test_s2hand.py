@@ -175,9 +175,9 @@ def test_convention_published_schedules() -> None:
 
 
 def test_steps_take_the_schedule_along() -> None:
-    stage = StageRecipe(steps=900, epochs=90, drop_every=30, norm="eval")
+    stage = StageRecipe(steps=900, epochs=90, drop_every=30, norm_share=0.25)
     found = stage_training(CommonTrainRecipe(), stage, frames=10, batch=64)
-    assert (found.steps, found.milestones, found.norm) == (900, (300, 600), "eval")
+    assert (found.steps, found.milestones, found.norm_rests_from) == (900, (300, 600), 225)
 
 
 def test_the_truth_costs_only_what_regularises(batch: Batch) -> None:

@@ -51,6 +51,21 @@ def test_normalisation_in_evaluation_mode(tmp_path: Path) -> None:
     assert not torch.equal(state["1.0.weight"], method.begun["1.0.weight"])
 
 
+def test_normalisation_rests_from_a_step_on(tmp_path: Path) -> None:
+    method = Frozen()
+    run(tmp_path / "all", method, steps=8)
+    kept = method.network.state_dict()["1.0.running_mean"]
+    late = Frozen()
+    run(tmp_path / "late", late, steps=12, norm_rests_from=8, schedule="constant")
+    frozen = (False, False, False, False)
+    assert late.modes == {(*frozen, True, True, True), (*frozen, False, True, True)}
+    assert torch.equal(late.network.state_dict()["1.0.running_mean"], kept)  # it sees the data alone
+    with_more = Frozen()
+    run(tmp_path / "late", with_more, steps=16, norm_rests_from=8, schedule="constant")  # and after a restart
+    assert with_more.modes == {(*frozen, False, True, True)}
+    assert torch.equal(with_more.network.state_dict()["1.0.running_mean"], kept)
+
+
 def test_a_validation_leaves_modes_and_generators(tmp_path: Path) -> None:
     class Careless(Line):
         def validate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
