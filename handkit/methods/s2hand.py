@@ -135,7 +135,7 @@ class S2HandMethod:
             scale=hand.scale,
             orient=hand.orient,
             transl=hand.transl,
-            K=camera_of(batch),
+            K=batch["K"].float(),
             width=width,
         )
         picture = None
@@ -151,12 +151,6 @@ class S2HandMethod:
                 background=shrunk(images, size),
             )
         return Estimate(hand, out, keypoints, picture)
-
-
-def camera_of(batch: Batch) -> Float[Tensor, "M n 3 3"]:
-    """The batch's cameras; gathered hands have one each."""
-    K: Tensor = batch["K"].float()
-    return K
 
 
 def hand_size(keypoints: Float[Tensor, "*B 21 2"], known: Tensor) -> Float[Tensor, "*B"]:

@@ -201,7 +201,7 @@ class SearchRecipe(Recipe):
 
 
 class CommonTrainRecipe(TrainRecipe):
-    """What the stages share of a training's settings; `steps`, `lr`, schedule and normalisation are each stage's own."""
+    """What the stages share of a training's settings; steps, rate, schedule and normalisation are each stage's own."""
 
     steps: Annotated[int, Field(ge=1)] = 1
 

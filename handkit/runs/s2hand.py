@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from typing_extensions import Unpack
 
+from handkit.data.window_batches import find_windows
 from handkit.errors import HandkitError
 from handkit.hand.model import load_hand
 from handkit.methods.s2hand import S2HandMethod
@@ -20,6 +22,7 @@ from handkit.runs.previews import PreviewWriter
 from handkit.runs.result import INTERRUPTED, RunOptions, print_interrupted, report_console, report_table
 from handkit.runs.s2hand_data import GatheredData, gather_data
 from handkit.train import TrainResult, seed_all, train
+from handkit.train.place import first_does, launch
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +78,10 @@ def selfsup_s2hand(
     """
     settings = load_recipe(S2HandRecipe, recipe, changes)
     stages = stages_of(settings, asked)
-    data = gather_data(out, settings, show_progress=options.get("show_progress", False))
+    data = _gathered_once(out, settings, options)
     if "video" in stages:
-        data.with_windows(settings.data)  # before hours of the other stages
+        # Told before the hours of the other stages.
+        find_windows(data.learned, frames=settings.data.frames, interval=settings.data.interval)
     planned = {stage: planned_steps(settings, stage, data) for stage in stages}
     runs: dict[str, TrainResult] = {}
     if not asked.dry_run:
@@ -87,6 +91,15 @@ def selfsup_s2hand(
                 break
     result = SelfsupResult(out, data, runs, planned)
     return SelfsupResult(out, data, runs, planned, _summary(result, settings, asked))
+
+
+def _gathered_once(out: Path, settings: S2HandRecipe, options: RunOptions) -> GatheredData:
+    """The data, found by the first of the processes that torchrun started."""
+    shown = options.get("show_progress", False)
+    if not torch.distributed.is_torchelastic_launched():
+        return gather_data(out, settings, show_progress=shown)
+    fabric = launch(options.get("device", "auto"), settings.train.precision)
+    return first_does(fabric, lambda: gather_data(out, settings, show_progress=shown))
 
 
 def stages_of(settings: S2HandRecipe, asked: SelfsupOptions) -> list[str]:
