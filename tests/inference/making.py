@@ -81,8 +81,8 @@ def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
     for layer in network.appearance.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(layer.weight)
-    for head in (network.appearance.texture, network.appearance.light):
-        head[-1].weight.mul_(0.1)
+    network.appearance.texture[-1].weight.mul_(0.1)
+    network.appearance.light[-1].weight.mul_(1e-3)  # else some hands are lit by less than nothing
     network.appearance.light[-1].bias[8:].copy_(torch.tensor([-0.4, -0.6, -0.7]))
     pooled = network.backbone.features((images - network.mean) / network.std).mean((-2, -1))
     network.geometry.base.train()(pooled)
@@ -94,7 +94,7 @@ def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
     for name, answer in (
         ("shape", torch.linspace(-1, 1, 10)),
         ("scale", -0.9 if network.camera == "perspective-true" else 0.9),
-        ("translation", (0.03, -0.02, 0.6)),
+        ("translation", (-0.15, -0.02, 0.8)),
     ):
         last = network.geometry.get_submodule(name)[-1]
         last.weight.zero_()
