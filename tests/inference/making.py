@@ -94,7 +94,7 @@ def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
     for name, answer in (
         ("shape", torch.linspace(-1, 1, 10)),
         ("scale", -0.9 if network.camera == "perspective-true" else 0.9),
-        ("translation", (-0.15, -0.02, 0.8)),
+        ("translation", (-0.15, -0.02, 0.66)),
     ):
         last = network.geometry.get_submodule(name)[-1]
         last.weight.zero_()
