@@ -112,7 +112,8 @@ def test_the_overlay_has_the_re_rendering_beside_the_input(
     assert 0.01 < hand.mean() < 0.5
     x, y = load_predictions(folder.parent / "hands.npz").joints_2d[0].mean(0)
     rows, columns = np.nonzero(hand)
-    assert np.abs(np.array([columns.mean(), rows.mean()]) - (x, y)).max() < 30
+    # Joints lean towards the fingers; and a network that knows nothing turns the hand with every rounding.
+    assert np.abs(np.array([columns.mean(), rows.mean()]) - (x, y)).max() < 45
     untouched = cv2.dilate((alone.max(2) > 8).astype(np.uint8), np.ones((91, 91))) == 0
     assert untouched.mean() > 0.2
     assert np.abs(drawn[:, :640].astype(int) - before)[untouched].mean() < 4, "JPEG, and no more"

@@ -81,7 +81,9 @@ def _spread_answers(network: S2HandNetwork, images: torch.Tensor) -> None:
     for layer in network.appearance.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.kaiming_normal_(layer.weight)
-    network.appearance.texture[-1].weight.mul_(0.1)
+    low = network.backbone.features[:3]((images - network.mean) / network.std)
+    colors = network.appearance.texture(network.appearance.base(torch.nn.functional.interpolate(low, (56, 56))))
+    network.appearance.texture[-1].weight.mul_(0.05 / colors.std(0).max())
     network.appearance.light[-1].weight.mul_(1e-3)  # else some hands are lit by less than nothing
     network.appearance.light[-1].bias[8:].copy_(torch.tensor([-0.4, -0.6, -0.7]))
     pooled = network.backbone.features((images - network.mean) / network.std).mean((-2, -1))
