@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from handkit.data.window_batches import find_windows
 from handkit.errors import HandkitError
 from handkit.gather.options import NamedDataset, hash_of
 from handkit.methods.s2hand_recipe import S2HandRecipe
@@ -96,7 +97,7 @@ class S2HandTraining(RowTraining[S2HandRow]):
         settings = self.settings(row, seed=seed)
         data = self._gather(settings, how)
         if row.together == "video":
-            data.check_windows(settings.data)
+            find_windows(data.learned, frames=settings.data.frames, interval=settings.data.interval)  # raises early
         runs: list[TrainResult] = []
         for stage in stages_of(settings, SelfsupOptions(together=row.together)):
             if stage == row.together:
