@@ -83,15 +83,16 @@ def launch(device: str, precision: Any) -> Fabric:
         )
     for name in ("lightning.fabric", "lightning.pytorch"):  # what joins is told by whichever was imported last
         logging.getLogger(name).setLevel(logging.WARNING)
-        atexit.register(_leave_group)
+    atexit.unregister(_leave_group)  # once, however often a process launches
+    atexit.register(_leave_group)
     fabric.launch()
     return fabric
 
 
 def _leave_group() -> None:
     """End the group's threads while Python still stands: left to the interpreter's end, one now and then aborts it."""
-    gc.collect()  # wrappers of networks that hold on to the group
     if torch.distributed.is_initialized():
+        gc.collect()  # wrappers of networks that hold on to the group
         torch.distributed.destroy_process_group()
 
 
