@@ -69,9 +69,7 @@ class ScaledHandLayer(nn.Module):
 
     def __init__(self, hand: HandModel, camera: str = "perspective") -> None:
         super().__init__()
-        if camera not in CAMERAS:
-            raise HandkitError(f"there is no camera {camera!r}", f"use one of {', '.join(CAMERAS)}")
-        self.hand, self.camera = hand, camera
+        self.hand, self.camera = hand, check_camera(camera)
         self.mano = ManoLayer(hand, num_pca=NUM_PCA, flat_hand_mean=False)
         self.register_buffer("components", torch.tensor(hand.hands_components[:NUM_PCA]).float(), persistent=False)
         self.register_buffer("pose_mean", torch.tensor(hand.hands_mean).float(), persistent=False)
@@ -116,6 +114,13 @@ class ScaledHandLayer(nn.Module):
         depth = canonical[..., 2] * (K[..., 0, 0] * K[..., 1, 1]).sqrt() / focal
         transl = backproject(uv, depth[..., None], K)[..., 0, :]
         return Placed(ray_from_axis(transl) @ ray_from_axis(canonical).mT, transl)
+
+
+def check_camera(camera: str) -> str:
+    """`camera`, if there is such a kind; else HandkitError."""
+    if camera not in CAMERAS:
+        raise HandkitError(f"there is no camera {camera!r}", f"use one of {', '.join(CAMERAS)}")
+    return camera
 
 
 def root_turn(camera: str) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ from its low features.
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from handkit.conventions import NUM_FACES
 from handkit.errors import HandkitError
+from handkit.hand.scaled import check_camera
 from handkit.nets.backbones import BACKBONES, WeightsPath, build_backbone, check_images
 from handkit.nets.sequence import IMAGENET_MEAN, IMAGENET_STD
 from handkit.nets.weak_hand import PreciseLinear
-
-Camera = Literal["perspective", "perspective-true", "orthographic"]
-CAMERAS: Final = ("perspective", "perspective-true", "orthographic")
 
 POSE: Final = 30
 SHAPE: Final = 10
@@ -72,7 +70,7 @@ class S2HandNetwork(nn.Module):
         self,
         *,
         backbone: str = "efficientnet_b0",
-        camera: Camera = "perspective",
+        camera: str = "perspective",
         drop_path: float = 0.2,
         mean_shape: bool = False,
         backbone_weights: WeightsPath | None = None,
@@ -182,7 +180,6 @@ def _head(*widths: int, bias: tuple[float, ...] | None = None) -> nn.Sequential:
 def _check_arguments(backbone: str, camera: str, drop_path: float) -> None:
     if backbone not in _LOW_CHANNELS:
         raise HandkitError(f"S2HAND has no backbone {backbone!r}", f"use one of {', '.join(_LOW_CHANNELS)}")
-    if camera not in CAMERAS:
-        raise HandkitError(f"there is no camera {camera!r}", f"use one of {', '.join(CAMERAS)}")
+    check_camera(camera)
     if not 0 <= drop_path < 1:
         raise HandkitError(f"drop_path {drop_path} is no share of branches", "give a number from 0 to below 1")

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from handkit.recipe import load_recipe
 from handkit.runs.previews import PreviewWriter
 from handkit.runs.result import INTERRUPTED, RunOptions, print_interrupted, report_console, report_table
 from handkit.runs.s2hand_data import GatheredData, gather_data
-from handkit.train import TrainResult, seed_all, train
+from handkit.train import TrainRecipe, TrainResult, seed_all, train
 from handkit.train.place import first_does, launch
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class SelfsupResult:
     data: GatheredData
     stages: dict[str, TrainResult]
     planned: dict[str, int]
-    summary: dict[str, Any] = field(default_factory=dict)
+    is_dry: bool = False
 
     @property
     def interrupted(self) -> bool:
@@ -61,6 +61,18 @@ class SelfsupResult:
     def exit_code(self) -> int:
         """0 done, 1 a part of the data could not be read, 130 interrupted."""
         return INTERRUPTED if self.interrupted else int(self.data.has_failures)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return {
+            "out": str(self.out),
+            "dry_run": self.is_dry,
+            "interrupted": self.interrupted,
+            "data": self.data.to_json(),
+            "planned_steps": self.planned,
+            "terms": {stage: list(STAGE_TERMS[stage]) for stage in self.planned},
+            "stages": {stage: _told(run) for stage, run in self.stages.items()},
+        }
 
 
 def selfsup_s2hand(
@@ -82,15 +94,14 @@ def selfsup_s2hand(
     if "video" in stages:
         # Told before the hours of the other stages.
         find_windows(data.learned, frames=settings.data.frames, interval=settings.data.interval)
-    planned = {stage: planned_steps(settings, stage, data) for stage in stages}
+    planned = {stage: _training_of(settings, stage, data).steps for stage in stages}
     runs: dict[str, TrainResult] = {}
     if not asked.dry_run:
         for stage in stages:
             runs[stage] = run_stage(out, stage, settings, data, init=asked.init, **options)
             if runs[stage].interrupted:
                 break
-    result = SelfsupResult(out, data, runs, planned)
-    return SelfsupResult(out, data, runs, planned, _summary(result, settings, asked))
+    return SelfsupResult(out, data, runs, planned, asked.dry_run)
 
 
 def _gathered_once(out: Path, settings: S2HandRecipe, options: RunOptions) -> GatheredData:
@@ -119,10 +130,9 @@ def learns_keypoints(settings: S2HandRecipe) -> bool:
     return settings.keypoints is not None and weights["estimated"] > 0
 
 
-def planned_steps(settings: S2HandRecipe, stage: str, data: GatheredData) -> int:
-    return stage_training(
-        settings.train, settings.stage(stage), frames=data.training, batch=_frames_a_step(settings, stage)
-    ).steps
+def _training_of(settings: S2HandRecipe, stage: str, data: GatheredData) -> TrainRecipe:
+    batch = _frames_a_step(settings, stage)
+    return stage_training(settings.train, settings.stage(stage), frames=data.training, batch=batch)
 
 
 def run_stage(
@@ -135,9 +145,7 @@ def run_stage(
     **options: Unpack[RunOptions],
 ) -> TrainResult:
     """Train one stage into OUT/<stage>, or go on with it; `init` may be several files, each of some of the parts."""
-    recipe = stage_training(
-        settings.train, settings.stage(stage), frames=data.training, batch=_frames_a_step(settings, stage)
-    )
+    recipe = _training_of(settings, stage, data)
     windows = stage == "video"
     data = data.with_windows(settings.data) if windows else data
     seed_all(recipe.seed)
@@ -245,29 +253,12 @@ def begun_network(
     }
 
 
-def _summary(result: SelfsupResult, settings: S2HandRecipe, asked: SelfsupOptions) -> dict[str, Any]:
-    told = {
-        stage: {
-            "steps": run.step,
-            "of": run.steps,
-            "seconds": round(run.seconds, 1),
-            **(
-                {}
-                if run.interrupted
-                else {"weights": str(run.weights), "held_out": run.metrics, "best_step": run.best_step}
-            ),
-        }
-        for stage, run in result.stages.items()
-    }
-    return {
-        "out": str(result.out),
-        "dry_run": asked.dry_run,
-        "interrupted": result.interrupted,
-        "data": result.data.to_json(),
-        "planned_steps": result.planned,
-        "terms": {stage: list(STAGE_TERMS[stage]) for stage in result.planned},
-        "stages": told,
-    }
+def _told(run: TrainResult) -> dict[str, Any]:
+    """A stage's part of the summary."""
+    told = {"steps": run.step, "of": run.steps, "seconds": round(run.seconds, 1)}
+    if run.interrupted:
+        return told
+    return {**told, "weights": str(run.weights), "held_out": run.metrics, "best_step": run.best_step}
 
 
 _TITLES: Final = {
@@ -283,7 +274,7 @@ def print_report(result: SelfsupResult) -> None:
     console = report_console()
     for line in result.data.lines():
         console.print(line, soft_wrap=True)
-    if result.summary["dry_run"]:
+    if result.is_dry:
         for stage, steps in result.planned.items():
             console.print(f"stage {stage}: {steps} steps")
         console.print("a dry run: nothing was trained; leave --dry-run out to begin")
