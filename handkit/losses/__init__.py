@@ -4,10 +4,20 @@ Convention: leading dimensions `*B` are samples. A mean does not depend on how m
 sum, its settings carry the factor. Nothing valid gives 0. Silhouettes and colours lie in [0, 1], points are metres or
 pixels (x, y), centres at +0.5.
 What has `each` is the mean over samples of every sample's own value, or with `each` those values [*B]. The losses of
-`seqhand` are means over all valid elements at once, so that a sample without annotation takes no part. Those of
-`s2hand` are means over samples, each weighted by its confidences; its `..._released` ones weight over a whole batch.
+`seqhand` and `handnet` are means over all valid elements at once, so that a sample without annotation takes no part.
+Those of `s2hand` are means over samples, each weighted by its confidences; its `..._released` ones weight over a whole
+batch.
 """
 
+from handkit.losses.handnet import (
+    mask_bce,
+    nearest_writing,
+    points_mse,
+    pose_mse,
+    scale_behind,
+    shape_norm,
+    values_mse,
+)
 from handkit.losses.mesh import MeshEdges, build_mesh_edges, edge_length, laplacian, normal_consistency, vertex_offset
 from handkit.losses.photometric import photometric_l1, photometric_l1_released, ssim, ssim_loss
 from handkit.losses.points import keypoint_distance
@@ -56,17 +66,23 @@ __all__ = [
     "keypoint_consistency",
     "keypoint_distance",
     "laplacian",
+    "mask_bce",
     "mask_distance_px",
     "mask_fitting",
     "mean_color",
+    "nearest_writing",
     "normal_consistency",
     "parameter_l2",
     "photometric_l1",
     "photometric_l1_released",
+    "points_mse",
     "pose_limits",
+    "pose_mse",
     "quaternion_path",
     "root_aligned",
+    "scale_behind",
     "shape_consistency",
+    "shape_norm",
     "shape_regularization",
     "shape_regularization_released",
     "silhouette_coarse",
@@ -79,6 +95,7 @@ __all__ = [
     "texture_outliers_released",
     "texture_shape_consistency",
     "thresholded_motion",
+    "values_mse",
     "vertex_offset",
     "vertices_l2",
 ]
