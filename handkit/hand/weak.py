@@ -2,6 +2,8 @@
 
 Convention: metres about the model's own origin, turned into camera axes (x right, y down, z forward) but not shifted;
 2D in image widths, (0, 0) the top-left corner and (1, 1) the bottom-right one of a square image.
+`WeakPoseLayer` is HandNet's (RealisticHands 3.1): about the wrist, 48 pose numbers of a right hand of which zeros are an upright hand seen
+from the thumb's side in the model's mean pose.
 """
 
 from typing import NamedTuple
@@ -10,9 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from handkit.geometry.rotations import axis_angle_to_matrix
+from handkit.geometry.rotations import axis_angle_to_matrix, compose_axis_angle
 from handkit.hand.layer import ManoLayer
 from handkit.hand.model import HandModel
+from handkit.hand.scaled import UPRIGHT_ROOT
 
 NUM_PCA = 10
 _CENTRE = 0.5  # of the image, in its widths
@@ -56,8 +59,71 @@ class WeakHandLayer(nn.Module):
             turn = axis_angle_to_matrix(orient.to(posed.joints.dtype)).mT
             points = torch.cat([posed.joints, posed.vertices], dim=-2) if want_vertices else posed.joints
             points = points @ turn
-            flat = scale.to(points)[..., None, None] * points[..., :2] + (shift.to(points) + _CENTRE)[..., None, :]
-        number = points.shape[-2] - 21
-        joints, vertices = points.split([21, number], dim=-2)
-        joints_2d, vertices_2d = flat.split([21, number], dim=-2)
-        return WeakHandOutput(joints, vertices, joints_2d, vertices_2d)
+            return _projected(points, scale, shift)
+
+
+class WeakPoseLayer(nn.Module):
+    """Poses a hand by its 48 numbers, turns it about its wrist and projects it: uv = s x + t + 0.5.
+
+    Metres about the wrist, which is seen at t from the image's centre. Constants are not in the state dict; works on
+    its inputs' device.
+    """
+
+    upright: Tensor
+
+    def __init__(self, hand: HandModel) -> None:
+        super().__init__()
+        self.mano = ManoLayer(hand, flat_hand_mean=False)
+        upright = axis_angle_to_matrix(torch.tensor(UPRIGHT_ROOT, dtype=torch.float64)).round()  # half a turn about x=y
+        self.register_buffer("upright", upright.float(), persistent=False)
+
+    def forward(
+        self,
+        *,
+        pose: Float[Tensor, "*B 48"],
+        betas: Float[Tensor, "*B 10"],
+        camera: Float[Tensor, "*B 3"],
+        want_vertices: bool = True,
+    ) -> WeakHandOutput:
+        """`pose` as `encode_pose` gives it; `camera`: scale in image widths a metre, t in widths.
+
+        float32, or float64 where an input is.
+        """
+        with torch.autocast(pose.device.type, enabled=False):
+            posed = self.mano(hand_pose=pose[..., 3:], betas=betas)
+            points = torch.cat([posed.joints, posed.vertices], -2) if want_vertices else posed.joints
+            turn = axis_angle_to_matrix(pose[..., :3].to(points)) @ self.upright.to(points)
+            points = (points - points[..., :1, :]) @ turn.mT
+            return _projected(points, camera[..., 0], camera[..., 1:])
+
+
+def encode_pose(
+    global_orient: Float[Tensor, "*B 3"], hand_pose: Float[Tensor, "*B 45"], hand: HandModel
+) -> Float[Tensor, "*B 48"]:
+    """A model's turn and joints (axis-angle, the mean pose added) as 48 numbers: turn after upright, then the rest.
+
+    The turn is of at most pi.
+    """
+    upright = global_orient.new_tensor(UPRIGHT_ROOT).expand_as(global_orient)
+    return torch.cat([compose_axis_angle(-upright, global_orient), hand_pose - _mean_pose(hand, hand_pose)], -1)
+
+
+def decode_pose(pose: Float[Tensor, "*B 48"], hand: HandModel) -> tuple[Float[Tensor, "*B 3"], Float[Tensor, "*B 45"]]:
+    """The other way: the turn, of at most pi, and the joints with the mean pose added."""
+    upright = pose.new_tensor(UPRIGHT_ROOT).expand_as(pose[..., :3])
+    return compose_axis_angle(upright, pose[..., :3]), pose[..., 3:] + _mean_pose(hand, pose)
+
+
+def _mean_pose(hand: HandModel, like: Tensor) -> Tensor:
+    return torch.tensor(hand.hands_mean).to(like)
+
+
+def _projected(
+    points: Float[Tensor, "*B N 3"], scale: Float[Tensor, "*B"], shift: Float[Tensor, "*B 2"]
+) -> WeakHandOutput:
+    """The 21 joints and what vertices follow, with their places in the image."""
+    flat = scale.to(points)[..., None, None] * points[..., :2] + (shift.to(points) + _CENTRE)[..., None, :]
+    number = points.shape[-2] - 21
+    joints, vertices = points.split([21, number], dim=-2)
+    joints_2d, vertices_2d = flat.split([21, number], dim=-2)
+    return WeakHandOutput(joints, vertices, joints_2d, vertices_2d)

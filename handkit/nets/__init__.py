@@ -1,6 +1,9 @@
 """Networks only."""
 
 from handkit.nets.build import NETWORKS, build_network, load_network
+from handkit.nets.handnet import HandNet, HandNetOutput, extend_with_stereo
+from handkit.nets.handnet_system import build_handnet, load_handnet
+from handkit.nets.heatmaps import keypoint_heatmaps
 from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
 from handkit.nets.s2hand import S2HandNetwork, S2HandOutput
 from handkit.nets.s2hand_system import S2HandSystem, SystemOutput, build_system, load_system
@@ -11,6 +14,8 @@ __all__ = [
     "NETWORKS",
     "PARAMETERS",
     "REST_SCALE",
+    "HandNet",
+    "HandNetOutput",
     "HourglassNetwork",
     "KeypointOutput",
     "S2HandNetwork",
@@ -20,8 +25,12 @@ __all__ = [
     "SequenceOutput",
     "SystemOutput",
     "WeakHand",
+    "build_handnet",
     "build_network",
     "build_system",
+    "extend_with_stereo",
+    "keypoint_heatmaps",
+    "load_handnet",
     "load_network",
     "load_system",
     "read_parameters",

@@ -70,6 +70,8 @@ def load_network(path: str | PathLike[str]) -> tuple[SequenceNetwork, Checkpoint
         raise HandkitError(
             f"{path} is an S2HAND network, not one of SeqHAND's", "use it with --method s2hand, or `handkit selfsup`"
         )
+    if name == "handnet":
+        raise HandkitError(f"{path} is a HandNet, not one of SeqHAND's networks", "use it with --method handnet")
     try:
         network = _construct(name, arguments, None)
     except HandkitError as error:

@@ -105,6 +105,8 @@ def _construct(
 def _words_of(name: Any) -> str:
     if name == "pose-encoder":
         return "a pose encoder, which sees joints and no images"
+    if name == "handnet":
+        return "a HandNet, for --method handnet"
     if name in NETWORKS:
         return f"a sequence network ({name}) of `handkit pretrain seqhand`"
     return f"a network {name!r}"

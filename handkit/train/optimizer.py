@@ -26,11 +26,14 @@ def learning_rate(step: int, recipe: TrainRecipe) -> float:
         return 1.0
     if recipe.schedule == "milestones":
         return recipe.factor ** bisect_right(sorted(recipe.milestones), step)
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    left = 1 - done if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    start = recipe.warmup_steps
+    if recipe.schedule == "trailing":
+        start = max(start, recipe.steps - recipe.decay_steps)
+    done = max(0, step - start) / max(1, recipe.steps - start)
+    left = 0.5 * (1 + math.cos(math.pi * done)) if recipe.schedule == "cosine" else 1 - done
     return recipe.final_lr + (1 - recipe.final_lr) * left
 
 
 def depends_on_steps(recipe: TrainRecipe) -> bool:
-    """Whether another number of steps changes the rate of every step."""
-    return recipe.schedule in ("cosine", "linear")
+    """Whether another number of steps changes the rate of steps that both have."""
+    return recipe.schedule in ("cosine", "linear", "trailing")

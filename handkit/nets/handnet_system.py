@@ -1,0 +1,70 @@
+"""HandNets from their arguments and from checkpoints."""
+
+import inspect
+import logging
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+from handkit.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from handkit.errors import HandkitError
+from handkit.nets.backbones import WeightsPath
+from handkit.nets.build import NETWORKS, nearest
+from handkit.nets.handnet import NAME, HandNet
+
+logger = logging.getLogger("handkit")
+
+_TRAIN = "give a checkpoint of `handkit pretrain handnet --out DIR`"
+
+
+def build_handnet(*, backbone_weights: WeightsPath | None = None, **arguments: Any) -> HandNet:
+    """An untrained network; `arguments` are those of `HandNet`.
+
+    `backbone_weights` is torchvision's ImageNet state dict, .pth or .safetensors; without it the backbone is random,
+    which is logged. Raises HandkitError for an unknown argument or value, or a file of another network.
+    """
+    network = _construct(arguments, backbone_weights)
+    if backbone_weights is None:
+        said = "the backbone %s starts random: give torchvision's ImageNet weights if you have them"
+        logger.warning(said, network.backbone)
+    return network
+
+
+def load_handnet(path: str | PathLike[str]) -> tuple[HandNet, CheckpointInfo]:
+    """A checkpoint's network in evaluation mode, on the CPU in float32, and what the checkpoint says of itself.
+
+    Raises HandkitError where the file is damaged or holds another kind of network.
+    """
+    info, state = read_checkpoint(path)
+    arguments = dict(info.network)
+    name = arguments.pop("name", None)
+    if name != NAME:
+        raise HandkitError(f"{path} is {_words_of(name)}, no HandNet", _TRAIN)
+    try:
+        network = _construct(arguments, None)
+    except HandkitError as error:
+        raise HandkitError(f"{path}: {error.what}", error.fix) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise HandkitError(
+            f"{path}: its network cannot be rebuilt ({error})", "it is damaged: fetch or train it again"
+        ) from error
+    load_state(network, state, path)
+    return network.eval(), info
+
+
+def _construct(arguments: Mapping[str, Any], weights: WeightsPath | None) -> HandNet:
+    known = [name for name in inspect.signature(HandNet).parameters if name != "backbone_weights"]
+    for argument in arguments:
+        if argument not in known:
+            raise HandkitError(f"HandNet has no argument {argument!r}", nearest(argument, known))
+    return HandNet(**arguments, backbone_weights=weights)
+
+
+def _words_of(name: Any) -> str:
+    if name == "pose-encoder":
+        return "a pose encoder, which sees joints and no images"
+    if name == "s2hand":
+        return "an S2HAND network of `handkit selfsup s2hand`"
+    if name in NETWORKS:
+        return f"a sequence network ({name}) of `handkit pretrain seqhand`"
+    return f"a network {name!r}"
