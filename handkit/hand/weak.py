@@ -2,8 +2,8 @@
 
 Convention: metres about the model's own origin, turned into camera axes (x right, y down, z forward) but not shifted;
 2D in image widths, (0, 0) the top-left corner and (1, 1) the bottom-right one of a square image.
-`WeakPoseLayer` is HandNet's (RealisticHands 3.1): about the wrist, 48 pose numbers of a right hand of which zeros are an upright hand seen
-from the thumb's side in the model's mean pose.
+`WeakPoseLayer` is HandNet's (RealisticHands 3.1): about the wrist, by 48 numbers of a right hand, zeros being an
+upright hand seen from the thumb's side in the model's mean pose.
 """
 
 from typing import NamedTuple

@@ -77,7 +77,8 @@ def _stages(name: str, backbone: nn.Sequential) -> list[nn.Sequential]:
 
     if name == "resnet50":
         return [some("conv1", "bn1", "relu"), some("maxpool", "layer1"), *map(some, ("layer2", "layer3", "layer4"))]
-    return [nn.Sequential(*children["stem"]), *(nn.Sequential(block) for block in children["trunk_output"])]
+    stem, trunk = children["stem"].children(), children["trunk_output"].children()
+    return [nn.Sequential(*stem), *(nn.Sequential(block) for block in trunk)]
 
 
 def _for_heatmaps(first: nn.Module, *, from_colors: bool) -> nn.Conv2d:
@@ -106,7 +107,7 @@ class FusionBlock(nn.Module):
         with torch.no_grad():
             nn.init.dirac_(self.merge.weight[:, :channels])
             nn.init.dirac_(self.merge.weight[:, channels:])
-        nn.init.zeros_(self.merge.bias)
+            self.merge.get_parameter("bias").zero_()
         self.to(memory_format=torch.channels_last)
 
     def forward(self, image: Float[Tensor, "N C H W"], drawn: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
