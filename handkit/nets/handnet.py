@@ -154,16 +154,13 @@ class HandNet(nn.Module):
                 raise ValueError(f"this HandNet has no part {part!r}: extend_with_stereo gives it one")
         if images is not None:
             check_images(images)
-        for maps in (images, heatmaps):
-            if maps is not None:
-                _check_size(maps)
-        if heatmaps is not None and (heatmaps.ndim != 4 or heatmaps.shape[1] != JOINTS):
-            raise ValueError(f"heat maps must be [N,21,H,W], not {list(heatmaps.shape)}")
+        if heatmaps is not None:
+            _check_heatmaps(heatmaps)
         if images is not None and heatmaps is not None and images[:, 0].shape != heatmaps[:, 0].shape:
             raise ValueError(f"images are {list(images.shape)}, heat maps {list(heatmaps.shape)}: they must agree")
-        given_maps = heatmaps if images is None else images
-        if pairs and given_maps is not None and len(given_maps) % 2:
-            raise ValueError(f"{len(given_maps)} views are no pairs")
+        for maps in (images, heatmaps):
+            if maps is not None:
+                _check_batch(maps, pairs)
 
 
 def extend_with_stereo(network: HandNet) -> HandNet:
@@ -182,10 +179,17 @@ def _last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
 
 
-def _check_size(maps: Tensor) -> None:
+def _check_heatmaps(maps: Tensor) -> None:
+    if maps.ndim != 4 or maps.shape[1] != JOINTS or 0 in maps.shape or not maps.is_floating_point():
+        raise ValueError(f"heat maps must be float [N,{JOINTS},H,W], not {maps.dtype} {list(maps.shape)}")
+
+
+def _check_batch(maps: Tensor, pairs: bool) -> None:
     height, width = maps.shape[-2:]
     if height != width or width % _STEP or width < _SMALLEST:
         raise ValueError(f"crops must be square, a multiple of {_STEP} px from {_SMALLEST} on, not {height} x {width}")
+    if pairs and len(maps) % 2:
+        raise ValueError(f"{len(maps)} views are no pairs")
 
 
 def _check_arguments(backbone: str, inputs: str, sigma: float) -> None:

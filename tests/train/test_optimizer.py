@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from handkit.train import TrainRecipe, learning_rate
-from handkit.train.optimizer import build_optimizer
+from handkit.train.optimizer import build_optimizer, depends_on_steps
 
 
 def test_schedule() -> None:
@@ -26,6 +26,24 @@ def test_rates_in_a_line_and_by_milestones() -> None:
     assert np.diff(rates[2:]) == pytest.approx(-0.08)
     recipe = TrainRecipe(steps=12, warmup_steps=2, schedule="milestones", milestones=(8, 5), factor=0.5)
     assert [learning_rate(step, recipe) for step in (0, 1, 4, 5, 7, 8, 11)] == [0.5, 1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_rates_that_trail_off() -> None:
+    recipe = TrainRecipe(steps=20, warmup_steps=2, schedule="trailing", decay_steps=10, final_lr=0.1)
+    rates = [learning_rate(step, recipe) for step in range(20)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[2:11] == [1.0] * 9
+    assert np.diff(rates[10:]) == pytest.approx(-0.09)
+    assert learning_rate(20, recipe) == pytest.approx(0.1)
+
+
+def test_trailing_off_without_decay_or_from_the_warm_up_on() -> None:
+    recipe = TrainRecipe(steps=12, warmup_steps=2, schedule="trailing")
+    assert [learning_rate(step, recipe) for step in range(1, 12)] == [1.0] * 11
+    recipe = TrainRecipe(steps=12, warmup_steps=2, schedule="trailing", decay_steps=100, final_lr=0.2)
+    line = TrainRecipe(steps=12, warmup_steps=2, schedule="linear", final_lr=0.2)
+    assert [learning_rate(step, recipe) for step in range(12)] == [learning_rate(step, line) for step in range(12)]
+    assert depends_on_steps(recipe)
 
 
 def test_optimisers_and_their_groups() -> None:
