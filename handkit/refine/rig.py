@@ -1,8 +1,9 @@
 """Calibrated cameras that saw the same hands: the rig file of `refine --rig`, and a camera's lens.
 
-handkit's own is JSON: {"unit_m": 0.028, "views": [{"name", "K", "R", "T", "distortion"}, ...]}, with
-x_cam = R x_world + T for every view and T in units of `unit_m` metres. OpenCV's storage of a calibrated pair (K1, D1,
-K2, D2, R, T, also by the names M1 or cameraMatrix1, distCoeffs1) is read too, as YAML, XML or JSON.
+handkit's own is JSON: {"unit_m": 0.028, "views": [{"name", "K", "R", "T", "distortion", "size"}, ...]}, with
+x_cam = R x_world + T for every view and T in units of `unit_m` metres; size is [width, height] of the calibrated
+pictures. OpenCV's storage of a calibrated pair (K1, D1, K2, D2, R, T, also by the names M1 or cameraMatrix1,
+distCoeffs1; image_width and image_height) is read too, as YAML, XML or JSON.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import orjson
 from handkit.errors import HandkitError
 
 # OpenCV's pixel centres lie on whole numbers.
-_HALF: Final = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+OPENCV_HALF: Final = np.array([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
 _DISTORTION_SIZES: Final = (4, 5, 8, 12, 14)
 _FIX: Final = "handkit refine --help shows what a rig file holds"
 
@@ -34,26 +35,36 @@ class Lens:
         """The picture [H, W] or [H, W, 3] without distortion, in its size."""
         size = (picture.shape[1], picture.shape[0])
         if size not in self._maps:
-            K = self.K - _HALF
+            K = self.K - OPENCV_HALF
             self._maps[size] = cv2.initUndistortRectifyMap(K, self.distortion, np.eye(3), K, size, cv2.CV_32FC1)
         return cv2.remap(picture, *self._maps[size], cv2.INTER_LINEAR)
 
     def straight_points(self, xy: np.ndarray) -> np.ndarray:
         """Where points [..., 2] of the picture are in the straightened one."""
-        K = self.K - _HALF
+        K = self.K - OPENCV_HALF
         flat = np.asarray(xy, np.float64).reshape(-1, 1, 2) - 0.5
         return cv2.undistortPoints(flat, K, self.distortion, P=K).reshape(xy.shape) + 0.5 if flat.size else xy
+
+    def bent_points(self, xy: np.ndarray) -> np.ndarray:
+        """Where points [..., 2] of the straightened picture are in the picture itself."""
+        flat = np.asarray(xy, np.float64).reshape(-1, 2)
+        rays: np.ndarray = np.column_stack([flat, np.ones(len(flat))]) @ np.linalg.inv(self.K).T
+        if not flat.size:
+            return xy
+        none = np.zeros(3)
+        return cv2.projectPoints(rays, none, none, self.K - OPENCV_HALF, self.distortion)[0].reshape(xy.shape) + 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class RigView:
-    """One camera: x_cam = R x_world + T, T in the rig's unit."""
+    """One camera: x_cam = R x_world + T, T in the rig's unit; `size` (width, height) where the file says it."""
 
     name: str
     K: np.ndarray
     R: np.ndarray
     T: np.ndarray
     lens: Lens | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +115,11 @@ def _view(path: Path, index: int, entry: Mapping[str, Any]) -> RigView:
     if size not in (0, *_DISTORTION_SIZES):
         raise HandkitError(f"{where}: distortion has {size} values", "OpenCV's are k1, k2, p1, p2, k3 and so on")
     distortion = _matrix(where, entry, "distortion", (size,)) if size else np.zeros(0)
-    return RigView(name, K, u @ v, T, Lens(K, distortion) if distortion.any() else None)
+    picture = _matrix(where, entry, "size", (2,)) if entry.get("size") is not None else None
+    if picture is not None and not (picture > 0).all():
+        raise HandkitError(f"{where}: size is {picture.tolist()}", "it is the pictures' width and height in pixels")
+    size_px = None if picture is None else (round(picture[0]), round(picture[1]))
+    return RigView(name, K, u @ v, T, Lens(K, distortion) if distortion.any() else None, size_px)
 
 
 def _matrix(where: str, entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -133,8 +148,9 @@ def _opencv_content(path: Path) -> dict[str, Any]:
         for i in (1, 2):
             found[f"K{i}"] = _stored(storage, f"K{i}", f"M{i}", f"cameraMatrix{i}", f"camera_matrix_{i}")
             found[f"D{i}"] = _stored(storage, f"D{i}", f"distCoeffs{i}", f"dist_coeffs_{i}")
+        size = [storage.getNode(name) for name in ("image_width", "image_height")]
     except (cv2.error, SystemError):
-        found = {}
+        found, size = {}, []
     missing = [name for name in ("K1", "K2", "R", "T") if found.get(name) is None]
     if missing:
         what = f"{path} is no rig file: neither JSON with views, nor OpenCV's with {', '.join(missing)}"
@@ -143,8 +159,10 @@ def _opencv_content(path: Path) -> dict[str, Any]:
     views = []
     for i, (R, T) in enumerate(places, 1):
         K = found[f"K{i}"]
-        K = K + _HALF if K is not None and K.shape == (3, 3) else K
+        K = K + OPENCV_HALF if K is not None and K.shape == (3, 3) else K
         views.append({"K": K, "R": R, "T": T, "distortion": found[f"D{i}"]})
+        if size and not any(node.empty() for node in size):
+            views[-1]["size"] = np.array([node.real() for node in size])
     return {"views": views}
 
 

@@ -18,7 +18,7 @@ from handkit.refine.seen import Seen
 
 # How far keypoints may lie from where the views' rays meet, in parts of the hand's larger side, and where that is
 # suspicious for all of them: good detections lie 0.013 apart on the median, 0.04 at the worst.
-_LIMIT, _DOUBT = 0.08, 0.03
+FAR_APART, _DOUBT = 0.08, 0.03
 _MIN_SCORE: Final = 0.05
 _MIN_JOINTS: Final = 8
 # How far the rig's unit may be from what the hands say before it is taken for an error.
@@ -66,11 +66,7 @@ def match_views(views: Sequence[Seen], rig: Rig | None) -> Matched:
         what = "no hand of one view is where another view sees one"
         fix = "check the rig, that the predictions are in the order of its views, and that the views are synchronous"
         raise HandkitError(what, fix)
-    unit_m = rig.unit_m or found
-    if rig.unit_m is None:
-        log.warning("the rig does not say its unit_m: by the size of the hands it is %.3g m", found)
-    elif not 1 / _UNIT_DOUBT < found / unit_m < _UNIT_DOUBT:
-        log.warning("the rig's unit_m is %g, but by the size of the hands it would be %.3g m", unit_m, found)
+    unit_m = settle_unit(rig, found)
     apart = float(np.median([group.apart for group in groups if group.points is not None]))
     if apart > _DOUBT:
         log.warning(
@@ -80,6 +76,16 @@ def match_views(views: Sequence[Seen], rig: Rig | None) -> Matched:
         )
     groups = [group if group.points is None else replace(group, points=group.points * unit_m) for group in groups]
     return Matched([replace(seen, T=seen.T * unit_m) for seen in views], keys, groups, unit_m)
+
+
+def settle_unit(rig: Rig, found: float) -> float:
+    """The rig's own unit, else that of `estimate_unit`; logged where there is none, or the two do not agree."""
+    if rig.unit_m is None:
+        log.warning("the rig does not say its unit_m: by the size of the hands it is %.3g m", found)
+        return found
+    if not 1 / _UNIT_DOUBT < found / rig.unit_m < _UNIT_DOUBT:
+        log.warning("the rig's unit_m is %g, but by the size of the hands it would be %.3g m", rig.unit_m, found)
+    return rig.unit_m
 
 
 def picture_keys(views: Sequence[Predictions]) -> list[np.ndarray]:
@@ -122,7 +128,7 @@ def _joined(
     tried = [[_meet({**group.members, v: row}, views, projections) for row in rows] for group in groups]
     cost = np.array([[group.apart for group in line] for line in tried]).reshape(len(groups), len(rows))
     pairs = zip(*linear_sum_assignment(np.minimum(cost, 1e6)), strict=True) if cost.size else ()
-    partner = {int(i): int(j) for i, j in pairs if cost[i, j] < _LIMIT}
+    partner = {int(i): int(j) for i, j in pairs if cost[i, j] < FAR_APART}
     joined = [tried[i][partner[i]] if i in partner else group for i, group in enumerate(groups)]
     return joined + [Group({v: row}) for j, row in enumerate(rows) if j not in partner.values()]
 
@@ -132,14 +138,23 @@ def _meet(members: dict[int, int], views: Sequence[Predictions], projections: Se
     xy = np.stack([views[v].keypoints_2d[row] for v, row in members.items()]).astype(np.float64)
     scores = np.stack([views[v].keypoint_scores[row] for v, row in members.items()])
     cameras = np.stack([projections[v] for v in members])
+    points, apart = meet(xy, scores, cameras)
+    return Group(members, points if np.isfinite(apart) else None, apart)
+
+
+def meet(xy: np.ndarray, scores: np.ndarray, cameras: np.ndarray) -> tuple[np.ndarray, float]:
+    """Where the rays of one hand's pixels [V, 21, 2] meet, as `triangulate`, and `Group`'s `apart`.
+
+    Infinitely far apart where too little of it is seen twice, or behind a camera.
+    """
     points = triangulate(xy, scores, cameras)
     seen = np.isfinite(points).all(-1)
     pixels = np.einsum("vab,jb->vja", cameras, np.c_[points, np.ones(21)])[:, seen]
     if seen.sum() < _MIN_JOINTS or not (pixels[..., 2] > 0).all():
-        return Group(members)
+        return points, float("inf")
     apart = np.linalg.norm(pixels[..., :2] / pixels[..., 2:] - xy[:, seen], axis=-1)
     size = (np.nanmax(xy[:, seen], 1) - np.nanmin(xy[:, seen], 1)).max(-1)
-    return Group(members, points, float((np.nanmean(apart, 1) / size).max()))
+    return points, float((np.nanmean(apart, 1) / size).max())
 
 
 def triangulate(xy: np.ndarray, scores: np.ndarray, cameras: np.ndarray) -> np.ndarray:
