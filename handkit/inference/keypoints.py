@@ -14,7 +14,7 @@ from handkit.errors import HandkitError
 from handkit.fit.landmarks import LANDMARKS
 from handkit.inference.load import KEYPOINTS, pick_device
 from handkit.inference.looks import Look
-from handkit.inference.predictor import box_scale, crop_size
+from handkit.inference.trained import box_scale, crop_size
 from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
 from handkit.nets.s2hand_system import load_system
 
@@ -61,8 +61,13 @@ def batches(looks: Sequence[Look], device: torch.device) -> Iterator[tuple[Seque
     """Some looks at a time, with their crops as images in [0, 1] on a device."""
     for begin in range(0, len(looks), _PICTURES):
         part = looks[begin : begin + _PICTURES]
-        crops = torch.from_numpy(np.stack([look.crop for look in part]))
-        yield part, crops.to(device).permute(0, 3, 1, 2).float() / 255
+        yield part, images_of(part, device)
+
+
+def images_of(looks: Sequence[Look], device: torch.device) -> Float[Tensor, "N 3 S S"]:
+    """The crops of at least one look as images in [0, 1] on a device."""
+    crops = torch.from_numpy(np.stack([look.crop for look in looks]))
+    return crops.to(device).permute(0, 3, 1, 2).float() / 255
 
 
 def keypoints_in_image(found: KeypointOutput, looks: Sequence[Look]) -> SeenKeypoints:

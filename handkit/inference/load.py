@@ -2,14 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 import torch
 
-from handkit.checkpoint import CheckpointInfo, find_weights
+from handkit.checkpoint import find_weights
 from handkit.errors import HandkitError
-from handkit.hand.model import HandModel
 from handkit.inference.predictor import MAX_GAP_S, SequencePredictor
+from handkit.inference.trained import TrainedPredictor
 from handkit.nets import load_network
 
 logger = logging.getLogger(__name__)
@@ -18,11 +18,15 @@ USUAL: Final = "seqhand-small.safetensors"
 
 
 class Weights(NamedTuple):
-    """Weights of one kind: their usual file, the command that trains them, and a run's folders that hold them."""
+    """Weights of one kind: their usual file, the command that trains them, and a run's folders that hold them.
+
+    Without the usual file `or_else` will do.
+    """
 
     usual: str
     train: str
     stages: tuple[str, ...] = ()
+    or_else: str | None = None
 
     @property
     def how(self) -> str:
@@ -32,16 +36,13 @@ class Weights(NamedTuple):
 
 S2HAND: Final = Weights("s2hand.safetensors", "selfsup s2hand", ("video", "images", "hand"))
 KEYPOINTS: Final = Weights("s2hand.safetensors", "selfsup s2hand --stage keypoints", ("video", "images", "keypoints"))
-
-
-class Trained(Protocol):
-    """What is known of any predictor."""
-
-    @property
-    def info(self) -> CheckpointInfo: ...
-
-    @property
-    def hand(self) -> HandModel: ...
+HANDNET: Final = Weights(
+    "handnet.safetensors",
+    "pretrain handnet",
+    ("segmentation", "finalize", "fusion", "keypoint", "image"),
+    or_else="handnet-keypoints.safetensors",
+)
+HANDNET_STEREO: Final = Weights("handnet-stereo.safetensors", "finetune handnet-stereo", ("stereo",))
 
 
 def find_checkpoint(path: Path | None = None, kind: Weights | None = None) -> Path:
@@ -53,7 +54,7 @@ def find_checkpoint(path: Path | None = None, kind: Weights | None = None) -> Pa
     kind = kind or Weights(USUAL, "pretrain seqhand")
     if path is None:
         try:
-            return find_weights(kind.usual)
+            return find_weights(kind.usual, or_else=kind.or_else)
         except HandkitError as error:
             raise HandkitError(error.what, kind.how) from error
     if not path.exists():
@@ -87,12 +88,13 @@ def pick_device(device: str) -> str:
     return "cuda" if has_cuda and device != "cpu" else "cpu"
 
 
-def words_of(predictor: Trained, path: Path) -> str:
-    """The network in the words of hands.npz: its name, its file and its training step."""
-    return f"{predictor.info.network['name']} ({path.name}, step {predictor.info.step})"
+def words_of(predictor: TrainedPredictor, path: Path) -> str:
+    """The network in the words of hands.npz: its name, its file, its training step, and of what it makes its hands."""
+    sees = f", {predictor.sees}" if predictor.sees else ""
+    return f"{predictor.info.network['name']} ({path.name}, step {predictor.info.step}{sees})"
 
 
-def warn_of_other_hand(predictor: Trained, path: Path, hand: str) -> None:
+def warn_of_other_hand(predictor: TrainedPredictor, path: Path, hand: str) -> None:
     """Log where the hands will be another model's than those the network was trained with."""
     trained = predictor.hand.name
     if trained != hand:

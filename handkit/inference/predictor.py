@@ -10,11 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from handkit.checkpoint import CheckpointInfo
-from handkit.detect.crop import CROP_SCALE
-from handkit.errors import HandkitError
-from handkit.hand.model import HandModel, load_hand
 from handkit.inference.looks import Look
 from handkit.inference.placing import HandsInImage, place_in_image
+from handkit.inference.trained import TrainedPredictor
 from handkit.nets import SequenceNetwork, read_parameters
 
 CLIP_FRAMES: Final = 10
@@ -45,7 +43,7 @@ class _Track:
     recent: list[Look] = field(default_factory=list)
 
 
-class SequencePredictor:
+class SequencePredictor(TrainedPredictor):
     """Runs a network over looks in order of time and places what it says in the full image.
 
     A track's hidden state starts anew with it, after a gap longer than `max_gap_s`, when its time does not go on, and
@@ -62,11 +60,8 @@ class SequencePredictor:
         device: str | torch.device = "cpu",
         max_gap_s: float = MAX_GAP_S,
     ) -> None:
-        # Faster convolutions on CPUs, and on GPUs in half precision.
-        self.network = network.to(device).eval()
-        self.info, self.size, self.box_scale, self.max_gap_s = info, crop_size(info), box_scale(info), max_gap_s
-        self.hand: HandModel = load_hand(str(info.data.get("hand", "open")), "right")
-        self._device = torch.device(device)
+        super().__init__(info, device)
+        self.network, self.max_gap_s = network.to(device).eval(), max_gap_s
         self._tracks: dict[int | str, _Track] = {}
 
     def step(self, looks: Sequence[Look]) -> HandsInImage:
@@ -161,24 +156,7 @@ class SequencePredictor:
 
     def _network(self, batch: Sequence[Sequence[Look]], state: State) -> tuple[Float[Tensor, "B T 26"], State]:
         crops = torch.from_numpy(np.stack([np.stack([look.crop for look in looks]) for looks in batch]))
-        images = crops.to(self._device).permute(0, 1, 4, 2, 3).float() / 255
+        images = crops.to(self.device).permute(0, 1, 4, 2, 3).float() / 255
         with torch.inference_mode():
             output = self.network(images, state)
         return output.parameters.float().cpu(), output.state
-
-
-def box_scale(info: CheckpointInfo) -> float:
-    """The side of the squares that a network was trained on over the hand's longer side; SeqHAND's 2.2 if not said."""
-    return float(info.data.get("box_scale", CROP_SCALE))
-
-
-def crop_size(info: CheckpointInfo) -> int:
-    """The side in pixels of the pictures that a network was trained on. HandkitError where its checkpoint is silent."""
-    network = info.recipe.get("network")
-    size = info.data.get("size", network.get("size") if isinstance(network, dict) else None)
-    if not isinstance(size, int) or size < 1:
-        raise HandkitError(
-            f"the checkpoint of {info.method} does not say on which pictures it was trained",
-            "give a checkpoint of `handkit pretrain seqhand`, `handkit finetune seqhand` or `handkit selfsup s2hand`",
-        )
-    return size

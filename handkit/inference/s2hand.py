@@ -16,19 +16,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from handkit.checkpoint import CheckpointInfo
-from handkit.detect.crop import crop_from_image
 from handkit.errors import HandkitError
 from handkit.export.appearance import Appearance
 from handkit.fit import HandParameters
-from handkit.geometry.images import K_after_transform, mirror_transform
 from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, mirror_axis_angle
 from handkit.hand import HandModel, ManoLayer
-from handkit.hand.model import load_hand
 from handkit.hand.scaled import NUM_PCA, ScaledHandLayer, canonical_transl, positive_scale, root_turn
 from handkit.inference.keypoints import SeenKeypoints, batches, join_keypoints, keypoints_in_image
 from handkit.inference.load import S2HAND, pick_device
 from handkit.inference.looks import Look
-from handkit.inference.predictor import box_scale, crop_size
+from handkit.inference.placing import crop_cameras
+from handkit.inference.trained import TrainedPredictor
 from handkit.nets.s2hand import S2HandOutput
 from handkit.nets.s2hand_system import S2HandSystem, load_system
 
@@ -68,28 +66,23 @@ class FoundHands:
         )
 
 
-class S2HandPredictor:
-    """Runs a checkpoint's parts over looks, each alone; `hand` is the right hand that it was trained with.
-
-    Looks are to be squares of `box_scale` times the hand's longer side at `size` px.
-    """
+class S2HandPredictor(TrainedPredictor):
+    """Runs a checkpoint's parts over looks, each alone."""
 
     def __init__(self, system: S2HandSystem, info: CheckpointInfo, *, device: str | torch.device = "cpu") -> None:
         if system.hand is None:
             raise ValueError("the system has no hand network")
+        super().__init__(info, device)
         self.system = system.to(device).eval()
-        self.info, self.size, self.box_scale = info, crop_size(info), box_scale(info)
-        self.hand: HandModel = load_hand(str(info.data.get("hand", "open")), "right")
         self._network, self._estimator = system.hand, system.keypoints
         self._layer = ScaledHandLayer(self.hand, system.hand.camera)
-        self._device = torch.device(device)
 
     def step(self, looks: Sequence[Look], K: Float[np.ndarray, "N 3 3"], *, want_keypoints: bool = True) -> FoundHands:
         """A row for every look, of which there is one at least; `K` are the cameras of the looks' full images."""
         said: list[S2HandOutput] = []
         seen: list[SeenKeypoints] = []
         with torch.inference_mode():
-            for part, images in batches(looks, self._device):
+            for part, images in batches(looks, self.device):
                 said.append(self._network(images))
                 if want_keypoints and self._estimator is not None:
                     seen.append(keypoints_in_image(self._estimator(images), part))
@@ -108,7 +101,9 @@ class S2HandPredictor:
         """`_NUMBERS` of what is said of crops: as `ScaledHandLayer` has it, then at unit scale."""
         is_right = torch.tensor([look.is_right for look in looks])
         camera = self._layer.camera
-        placed = self._layer.place(canonical_transl(said.transl, camera), self._crop_cameras(looks, cameras), self.size)
+        placed = self._layer.place(
+            canonical_transl(said.transl, camera), crop_cameras(looks, cameras, self.size), self.size
+        )
         about_origin = placed.turn @ axis_angle_to_matrix(said.orient)
         rest = rest_wrists(self.hand, said.betas)
         scale = positive_scale(said.scale, camera).clamp_min(_LEAST_SCALE)[:, None]
@@ -127,13 +122,6 @@ class S2HandPredictor:
             "wrist": mirror * wrist,
             "is_right": is_right,
         }
-
-    def _crop_cameras(self, looks: Sequence[Look], cameras: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N 3 3"]:
-        """K of the squares as the network sees them, those of left hands mirrored."""
-        crops = torch.from_numpy(np.stack([crop_from_image(look.square, self.size) for look in looks]))
-        mirrored = mirror_transform(torch.tensor(float(self.size), dtype=torch.float64)) @ crops
-        is_right = torch.tensor([look.is_right for look in looks])[:, None, None]
-        return K_after_transform(cameras, torch.where(is_right, crops, mirrored))[0]
 
 
 def load_s2hand(path: Path, device: str = "cpu") -> S2HandPredictor:

@@ -17,7 +17,7 @@ from handkit.data.staged_batches import Batch, BatchSource, StagedBatches
 from handkit.data.still_batches import StillBatches, fixed_stills
 from handkit.errors import HandkitError
 from handkit.hand.model import load_hand
-from handkit.inference.predictor import crop_size
+from handkit.inference.trained import crop_size
 from handkit.methods.seqhand import SeqHandMethod
 from handkit.methods.seqhand_loss import SeqHandLoss
 from handkit.methods.seqhand_recipe import SYNTHETIC, FinetuneRecipe, SeqHandRecipe, StillDataRecipe

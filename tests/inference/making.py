@@ -1,13 +1,16 @@
 """Small networks and pictures for tests of inference."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from handkit.checkpoint import CheckpointInfo, save_checkpoint
 from handkit.inference.looks import Look, look_at
-from handkit.nets import HourglassNetwork, S2HandNetwork, S2HandSystem, SequenceNetwork, build_network
+from handkit.nets import HandNet, HourglassNetwork, S2HandNetwork, S2HandSystem, SequenceNetwork, build_network
+from handkit.nets.handnet import extend_with_stereo
+from handkit.nets.heatmaps import keypoint_heatmaps
 
 SIZE = 64
 
@@ -107,4 +110,40 @@ def write_s2hand(path: Path, system: S2HandSystem | None = None, *, size: int = 
     system = system or small_system()
     info = CheckpointInfo("s2hand", system.describe(), {"network": {"size": size}}, step=7, data={"hand": "open"})
     save_checkpoint(path, system, info)
+    return path
+
+
+def small_handnet(*, inputs: str = "both", stereo: bool = False) -> HandNet:
+    """Seeded weights whose answers differ from hand to hand, near an upright hand that fills the crop."""
+    torch.manual_seed(0)
+    network = HandNet(backbone="regnet_x_400mf", inputs=inputs, sigma=0.03)
+    coarse = torch.rand(16, 3, 8, 8) * torch.linspace(0, 1, 16)[:, None, None, None]
+    images = None if inputs == "keypoints" else torch.nn.functional.interpolate(coarse, (SIZE, SIZE))
+    maps = (
+        None
+        if inputs == "image"
+        else keypoint_heatmaps(torch.rand(16, 21, 2), torch.ones(16, 21), size=SIZE, sigma=0.03)
+    )
+    with torch.no_grad():
+        # Without statistics of pictures little of one gets through so deep a network.
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = 1.0
+        network.train()(images, maps)
+        said = network.eval()(images, maps, want_mask=False)
+        for name, spread in (("pose", 0.3), ("shape", 0.5), ("camera", 0.02)):
+            layer = network.regressor.get_submodule(name)
+            layer.weight.mul_(spread / layer(said.features).std(0).max())
+        if stereo:
+            network = extend_with_stereo(network)
+            torch.nn.init.normal_(network.stereo.weight, std=0.1)
+    return network
+
+
+def write_handnet(path: Path, network: HandNet | None = None, *, box_scale: float = 1.5, **data: Any) -> Path:
+    network = network or small_handnet()
+    known = {"hand": "open", "box_scale": box_scale, **data}
+    save_checkpoint(
+        path, network, CheckpointInfo("handnet", network.describe(), {"network": {"size": SIZE}}, 7, data=known)
+    )
     return path

@@ -10,7 +10,8 @@ import torch
 from handkit.errors import HandkitError
 from handkit.inference.looks import Look
 from handkit.inference.placing import HandsInImage
-from handkit.inference.predictor import SequencePredictor, crop_size
+from handkit.inference.predictor import SequencePredictor
+from handkit.inference.trained import crop_size
 from handkit.nets import SequenceNetwork
 
 from .making import info_of, looks_of, small_network
