@@ -181,7 +181,10 @@ def report_rendered(data: Path, count: int, seed: int) -> None:
 
         say("before", start)
         refine_each(
-            found, work, say, {"grabcut": {}, "hsv": {"segmenter": "hsv"}, "true masks": {"masks": work / "masks"}}
+            found,
+            work,
+            say,
+            {"grabcut": {"segmenter": "grabcut"}, "hsv": {"segmenter": "hsv"}, "true masks": {"masks": work / "masks"}},
         )
         refine_each(found, work, say, {"published": {"settings": "published-sums", "masks": work / "masks"}})
 
@@ -220,7 +223,7 @@ def report_snap(data: Path, count: int, seed: int) -> None:
         start = load_predictions(found)
         print(f"{len(start)} real crops of {len(chosen)}")
         say("before", start)
-        refine_each(found, work, say, {"grabcut": {}, "hsv": {"segmenter": "hsv"}})
+        refine_each(found, work, say, {"grabcut": {"segmenter": "grabcut"}, "hsv": {"segmenter": "hsv"}})
 
 
 def report_speed(data: Path, count: int, seed: int) -> None:

@@ -16,7 +16,8 @@ from handkit.refine.options import PARTS, TERMS, RefineOptions
 REFINE_HELP = """Refine hands against their outlines in the pictures: pose, shape, vertices and camera.
 
 PREDICTIONS is a hands.npz of [bold]handkit demo[/bold], or a folder with some below it. Their pictures are found where
-they were, or by --images; the outlines come from mask files (--masks), or from a segmenter seeded by the hand itself.
+they were, or by --images. The outlines come from mask files (--masks), from HandNet's segmentation (--checkpoint, of
+[bold]handkit pretrain handnet[/bold], or the usual weights), or from a segmenter seeded by the hand itself.
 What was done before with the same options is skipped, and what was interrupted goes on.
 
 With --rig, PREDICTIONS are one per synchronous, calibrated camera, in the order of the rig's views: a hand that several
@@ -29,6 +30,7 @@ unit_m metres (without it, by the size of the hands); or OpenCV's file of a cali
 
     handkit refine handkit_out --out refined
     handkit refine hands/video/hands.npz --images video.mp4 --convergence --out refined
+    handkit refine hands --segmenter handnet --checkpoint runs/handnet --out refined
     handkit refine hands --masks masks/ --free pose,camera --iterations 15 --out refined
     handkit refine hands --settings published-sums --set normal=off --out refined
     handkit refine left/hands.npz right/hands.npz --rig rig.json --out refined
@@ -37,9 +39,12 @@ unit_m metres (without it, by the size of the hands); or OpenCV's file of a cali
 _TARGET = "Pictures and masks"
 _FIT = "Hand and fit"
 _OUTPUT = "Output"
+_LEARNED = ("auto", "handnet")
 
 
 class SegmenterName(str, Enum):
+    AUTO = "auto"
+    HANDNET = "handnet"
     GRABCUT = "grabcut"
     HSV = "hsv"
 
@@ -113,8 +118,16 @@ def refine(
         ),
     ] = None,
     segmenter: Annotated[
-        SegmenterName, typer.Option(rich_help_panel=_TARGET, help="Makes the masks where none are given.")
-    ] = SegmenterName.GRABCUT,
+        SegmenterName,
+        typer.Option(
+            rich_help_panel=_TARGET,
+            help="Makes the masks where none are given; auto: handnet where there are weights, else grabcut.",
+        ),
+    ] = SegmenterName.AUTO,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE|DIR", rich_help_panel=_TARGET, help="Weights of --segmenter handnet."),
+    ] = None,
     free: Annotated[
         str,
         typer.Option(metavar=",".join(PARTS), callback=_parse_free, rich_help_panel=_FIT, help="What may change."),
@@ -164,11 +177,14 @@ def refine(
     ] = False,
     debug: Debug = False,
 ) -> None:
+    if checkpoint is not None and (masks is not None or segmenter.value not in _LEARNED):
+        raise typer.BadParameter(f"--checkpoint is of --segmenter {' or '.join(_LEARNED)}, without --masks")
     options = RefineOptions(
         images=images,
         rig=rig,
         masks=masks,
         segmenter=segmenter.value,
+        checkpoint=checkpoint,
         free=_parts(free),
         iterations=iterations,
         settings=settings.value,

@@ -143,13 +143,17 @@ class RefineJob:
             projected_mask(mesh, face, rows.K[row], size) for mesh, face, row in zip(meshes, faces, chosen, strict=True)
         ]
         is_video = str(rows.image[chosen[0]]) in seen.pictures.videos
-        for i, row in enumerate(chosen):
-            if (v, row) in self._outcomes:
-                continue
+        todo = [i for i, row in enumerate(chosen) if (v, row) not in self._outcomes]
+        shown = [i for i in todo if drawn[i].any()]
+        picked = [chosen[i] for i in shown]
+        found = seen.masks.choose(shot.image, rows, picked, [drawn[i] for i in shown], is_video=is_video)
+        masks = dict(zip(picked, found, strict=True))
+        for i in todo:
+            row = chosen[i]
             try:
-                if not drawn[i].any():
-                    raise HandkitError("it covers no pixel of the image", "leave that hand out")
-                mask = seen.masks.choose(shot.image, rows, row, drawn[i], is_video=is_video)
+                mask = masks.get(row, HandkitError("it covers no pixel of the image", "leave that hand out"))
+                if isinstance(mask, HandkitError):
+                    raise mask
                 others = seen.masks.unsaid(mask, meshes[i], faces[i], rows.K[row])
                 for k, other in enumerate(drawn):
                     others |= other if k != i else False

@@ -18,7 +18,7 @@ from handkit.errors import HandkitError
 from handkit.files import check_writable
 from handkit.refine.inputs import Source, find_sources, find_views
 from handkit.refine.job import JobTools, RefineJob
-from handkit.refine.masks import MaskChoice
+from handkit.refine.masks import settle_masks
 from handkit.refine.options import RefineOptions
 from handkit.refine.records import VERB, SourceRecord
 from handkit.refine.rig import Rig, load_rig
@@ -54,7 +54,7 @@ def run_refine(
     """Refine all predictions files.
 
     An error of a file or a hand is given to `on_error` and ends in the records. Raises HandkitError for what concerns
-    all of them: an output that cannot be written, masks that are not there, a device that is not.
+    all of them: an output that cannot be written, masks or weights that are not there, a device that is not.
     """
     started = time.monotonic()
     check_writable(out)
@@ -64,7 +64,7 @@ def run_refine(
             return items
         return tqdm(items, desc=title, total=total, leave=False, delay=1.0, dynamic_ncols=True)
 
-    masks = MaskChoice(options.masks, options.segmenter)
+    options, masks = settle_masks(options)
     units, failures, rig = _units(predictions, out, options)
     tools = JobTools(options, out, masks, rig, _device(options.device), progress, on_error)
     records = []

@@ -37,16 +37,19 @@ def write_textures(
     for shot in read_shots(pictures, rows, rotate):
         if not isinstance(shot, Shot):
             continue
-        meshes = hands.vertices(rows, shot.rows.tolist())
-        for row, mesh in zip(shot.rows.tolist(), meshes, strict=True):
+        chosen, size = shot.rows.tolist(), (shot.image.shape[0], shot.image.shape[1])
+        meshes = hands.vertices(rows, chosen)
+        drawn = [
+            projected_mask(mesh, hands.model(bool(rows.is_right[row])).faces, rows.K[row], size)
+            for row, mesh in zip(chosen, meshes, strict=True)
+        ]
+        is_video = str(rows.image[chosen[0]]) in pictures.videos
+        found = masks.choose(shot.image, rows, chosen, drawn, is_video=is_video)
+        for row, mesh, mask in zip(chosen, meshes, found, strict=True):
+            if isinstance(mask, HandkitError):
+                continue
             is_right = bool(rows.is_right[row])
             model, uv = hands.model(is_right), hand_uv(hands.model(is_right)).face_uvs
-            drawn = projected_mask(mesh, model.faces, rows.K[row], (shot.image.shape[0], shot.image.shape[1]))
-            try:
-                is_video = str(rows.image[row]) in pictures.videos
-                mask = masks.choose(shot.image, rows, row, drawn, is_video=is_video)
-            except HandkitError:
-                continue
             if is_right not in texels:
                 texels[is_right] = texels_of(uv, SIZE)
             seen = unproject(

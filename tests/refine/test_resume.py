@@ -17,7 +17,7 @@ from handkit.refine.options import RefineOptions
 from handkit.refine.run import RefineResult, run_refine
 from handkit_cli import app
 
-PLAIN = RefineOptions(overlay=False, iterations=2)
+PLAIN = RefineOptions(overlay=False, iterations=2, segmenter="grabcut")
 
 
 def run(out: Path, *predictions: Path, options: RefineOptions = PLAIN, force: bool = False) -> RefineResult:

@@ -20,7 +20,7 @@ from handkit.refine.run import RefineResult, run_refine
 from handkit.video import VideoReader
 from handkit_cli import app
 
-PLAIN = RefineOptions(overlay=False, iterations=4)
+PLAIN = RefineOptions(overlay=False, iterations=4, segmenter="grabcut")
 
 
 def run(

@@ -204,7 +204,7 @@ def test_bad_views(pair: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture)
     write_rig(tmp_path / "rig.json", scale=-1000.0)
     result, _ = run(pair, tmp_path / "c", rig=tmp_path / "rig.json")
     assert "no hand of one view is where another view sees one" in str(result.records[0].why)
-    swapped = RefineOptions(rig=pair / "rig.json", overlay=False, iterations=1)
+    swapped = RefineOptions(rig=pair / "rig.json", overlay=False, iterations=1, segmenter="grabcut")
     run_refine([str(pair / "right"), str(pair / "left")], tmp_path / "d", swapped)
     assert "the views agree badly" in caplog.text
     with pytest.raises(HandkitError, match="2 cameras, but 1 predictions"):
