@@ -1,5 +1,6 @@
 """`handkit pretrain ...`: the command line of training from synthetic data; imports nothing heavy at the top."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from handkit.cli.training import (
     Shards,
     run_training,
     settings_given,
+    still_source,
     text_of,
 )
 
@@ -52,6 +54,22 @@ torchrun it uses all the processes.
     torchrun --nproc-per-node 4 --no-python handkit pretrain seqhand --out runs/seqhand
 """
 
+_HANDNET_HELP = """Train HandNet (RealisticHands) in its stages: pictures, detected keypoints, both fused, and masks.
+
+Every stage is a run in OUT/STAGE with its own weights, log and previews; it begins with what the stage before it left,
+some parts learn and the others stay as they are. A run that was stopped goes on where it was by the same command.
+Without --data and --shards hands are drawn as training goes. Recipes: handnet as published, handnet-small for a CPU,
+handnet-keypoints for keypoints without pictures.
+
+[bold]Examples[/bold]
+
+    handkit pretrain handnet --out runs/handnet
+    handkit pretrain handnet --recipe handnet-keypoints --out runs/keypoints
+    handkit pretrain handnet --data freihand=FreiHAND --shards data/stereo --hand-model mano --out runs/mano
+    handkit pretrain handnet --recipe handnet-small --stage segmentation --set stages.segmentation.steps=500
+    handkit pretrain handnet --stage image --init runs/handnet/image/handnet.safetensors --dry-run
+"""
+
 _TABLE2_HELP = """Make SeqHAND's Table 2: networks trained alike, measured, and set beside the published figures.
 
 Each row is a run of [bold]handkit pretrain seqhand[/bold] in OUT/ROW/seedK with one recipe, the same data and steps,
@@ -66,6 +84,15 @@ and does not stop the others. Writes table.csv, table.md and table.json.
     handkit pretrain seqhand-table2 --recipe seqhand-table2-small --shards data/train --set train.steps=500
     handkit pretrain seqhand-table2 --rows seqhand,seqhand-resnet50 --set train.precision=bf16-mixed
 """
+
+
+class HandNetStage(str, Enum):
+    ALL = "all"
+    IMAGE = "image"
+    KEYPOINT = "keypoint"
+    FUSION = "fusion"
+    FINALIZE = "finalize"
+    SEGMENTATION = "segmentation"
 
 
 @app.command("pose-encoder", help=_POSE_ENCODER_HELP)
@@ -140,6 +167,69 @@ def seqhand(
         out,
         recipe=recipe,
         changes=changed,
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
+
+
+@app.command("handnet", help=_HANDNET_HELP)
+def handnet(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the stages go.")] = Path("runs/handnet"),
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="NAME=DIR", rich_help_panel=WHAT, help="A data set; as often as wanted."),
+    ] = None,
+    shards: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Of generate seqhand or stereo; as often as wanted."),
+    ] = None,
+    stage: Annotated[
+        HandNetStage, typer.Option(rich_help_panel=WHAT, help="One stage, or all of the recipe's.")
+    ] = HandNetStage.ALL,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", metavar="FILE", rich_help_panel=WHAT, help="Weights that the first stage begins with."),
+    ] = None,
+    recipe: Annotated[str, recipe_option(WHAT)] = "handnet",
+    changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
+    backbone_weights: BackboneWeights = None,
+    hand_model: HandModelName = None,
+    seed: Seed = None,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Say what would be trained, train nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: ForceRun = False,
+    debug: Debug = False,
+) -> None:
+    given = settings_given(
+        hand=hand_model,
+        train__seed=seed,
+        network__backbone_weights=text_of(backbone_weights),
+        data__sources=[still_source(text) for text in data] if data else None,
+        data__shards=[str(folder) for folder in shards] if shards else None,
+    )
+
+    def load() -> tuple[Any, Any]:
+        from handkit.runs.handnet import HandNetOptions, pretrain_handnet, print_report
+
+        asked = HandNetOptions(stage=stage.value, init=init, dry_run=dry_run)
+
+        def run(out: Path, **rest: Any) -> Any:
+            return pretrain_handnet(out, asked, **rest)
+
+        return run, print_report
+
+    run_training(
+        load,
+        out,
+        recipe=recipe,
+        changes=[*given, *(changes or [])],
         device=device.value,
         force=force,
         as_json=as_json,

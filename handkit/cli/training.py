@@ -42,6 +42,15 @@ def settings_given(**values: Any) -> list[str]:
     return [f"{key.replace('__', '.')}={_toml(value)}" for key, value in values.items() if value is not None]
 
 
+def still_source(text: str, option: str = "--data") -> dict[str, str]:
+    """NAME=DIR, or NAME:SPLIT=DIR."""
+    name, equals, root = text.partition("=")
+    name, colon, split = name.partition(":")
+    if not (name and equals and root) or bool(colon) != bool(split):
+        raise typer.BadParameter(f"{text!r} is not NAME=DIR or NAME:SPLIT=DIR", param_hint=option)
+    return {"dataset": name, "root": root, **({"split": split} if split else {})}
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"

@@ -125,7 +125,7 @@ class StageRecipe(Recipe):
 
     @property
     def sees(self) -> set[str]:
-        return {"image", "keypoints"} if self.inputs == "both" else {self.inputs}
+        return seen_by(self.inputs)
 
     @property
     def learns_masks(self) -> bool:
@@ -169,9 +169,14 @@ class HandNetRecipe(Recipe):
         return [name for name in STAGES if getattr(self.stages, name) is not None]
 
 
+def seen_by(inputs: Inputs) -> set[str]:
+    """What there is to see: "image", "keypoints" or both."""
+    return set(_WORDS) if inputs == "both" else {str(inputs)}
+
+
 def check_stage(name: str, stage: StageRecipe, inputs: Inputs) -> None:
     """Raise HandkitError unless a network of such inputs can see what the stage does, and its parts take part."""
-    sees = {"image", "keypoints"} if inputs == "both" else {inputs}
+    sees = seen_by(inputs)
     if not stage.sees <= sees:
         raise HandkitError(
             f"stage {name} sees {_words(stage.sees)}, and the network {_words(sees)}",
