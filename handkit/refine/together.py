@@ -23,6 +23,8 @@ _MIN_SCORE: Final = 0.05
 _MIN_JOINTS: Final = 8
 # How far the rig's unit may be from what the hands say before it is taken for an error.
 _UNIT_DOUBT: Final = 1.5
+# Videos whose frames last as long but for this part keep step.
+_SAME_STEP: Final = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,8 @@ def settle_unit(rig: Rig, found: float) -> float:
 def picture_keys(views: Sequence[Predictions]) -> list[np.ndarray]:
     """A number per row, the same for what was seen at one time: stills go by name where views share names, else frame.
 
-    Raises HandkitError where a view's rows are of several videos.
+    Videos whose frames of one number are of different times go by those, to half a frame of the faster one. Raises
+    HandkitError where a view's rows are of several videos.
     """
     names = [dict.fromkeys(rows.image.tolist()) for rows in views]
     has_video = [any(kind_of(Path(name)) == "video" for name in own) for own in names]
@@ -101,7 +104,33 @@ def picture_keys(views: Sequence[Predictions]) -> list[np.ndarray]:
     if len(views) > 1 and not any(has_video) and set.intersection(*map(set, names)):
         order = {name: i for i, name in enumerate(sorted(set().union(*names)))}
         return [np.array([order[name] for name in rows.image.tolist()], np.int64) for rows in views]
-    return [rows.frame for rows in views]
+    return _keys_by_time(views) if all(has_video) else [rows.frame for rows in views]
+
+
+def _keys_by_time(views: Sequence[Predictions]) -> list[np.ndarray]:
+    """The frames of the first view that the others' are nearest to; numbers of their own where none is near.
+
+    Frames where videos keep step.
+    """
+    steps = [_seconds_per_frame(rows) for rows in views]
+    known = [step for step in steps if step > 0]
+    limit = min(known, default=0.0) / 2 + 1e-6
+    if not known or max(known) - min(known) <= _SAME_STEP * min(known):
+        return [rows.frame for rows in views]
+    first, step = views[0], steps[0] or max(known)
+    start = float(np.median(first.time_s - step * first.frame)) if len(first) else 0.0
+    keys = []
+    for i, rows in enumerate(views):
+        nearest = np.rint((rows.time_s - start) / step).astype(np.int64)
+        is_near = np.abs(start + step * nearest - rows.time_s) <= limit
+        keys.append(rows.frame if i == 0 else np.where(is_near, nearest, -1 - i - len(views) * rows.frame))
+    return keys
+
+
+def _seconds_per_frame(rows: Predictions) -> float:
+    """Of a video's rows, on the median; 0 where all are of one frame."""
+    frames, first = np.unique(rows.frame, return_index=True)
+    return float(np.median(np.diff(rows.time_s[first]) / np.diff(frames))) if len(frames) > 1 else 0.0
 
 
 def match_hands(
