@@ -151,7 +151,7 @@ class HandNet(nn.Module):
                 raise ValueError(f"a HandNet with inputs={self.inputs!r} has no {part}: leave its input out")
         for asked, part in ((adapted, "adapted_head"), (pairs, "stereo")):
             if asked and part not in self._modules:
-                raise ValueError(f"this HandNet has no part {part!r}: extend_with_stereo gives it one")
+                raise ValueError(f"this HandNet has no part {part!r}: see extend_with_stereo")
         if images is not None:
             check_images(images)
         if heatmaps is not None:
