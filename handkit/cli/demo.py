@@ -11,7 +11,14 @@ import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, Rotation
 from handkit.cli.terminal import log_to_stderr, say, told_errors
-from handkit.demo.options import EXPORT_FORMATS, KEYPOINT_SOURCES, METHODS, DemoOptions
+from handkit.demo.options import (
+    EXPORT_FORMATS,
+    KEYPOINT_SOURCES,
+    METHODS,
+    PAIR_METHODS,
+    STEREO_CAMERAS,
+    DemoOptions,
+)
 
 DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh, camera and pictures of them.
 
@@ -26,11 +33,14 @@ Without any, a short built-in clip is made, run, and compared with its known tru
     handkit demo photo.jpg --focal 1200 --json
     handkit demo video.mp4 --method seqhand --checkpoint runs/seqhand --refine-keypoints
     handkit demo video.mp4 --method s2hand --checkpoint runs/s2hand --export glb
+    handkit demo video.mp4 --method handnet --refine-keypoints
     handkit demo video.mp4 --keypoint-source hourglass --checkpoint runs/s2hand
+    handkit demo --stereo left.mp4 right.mp4 --rig rig.json --method handnet --checkpoint runs/handnet-stereo
 """
 
 _INPUT = "Which hands"
 _CAMERA = "Camera"
+_STEREO = "Two views"
 _FIT = "Hand and fit"
 _OUTPUT = "Output"
 
@@ -42,11 +52,15 @@ class Hands(str, Enum):
 
 
 class Method(str, Enum):
-    FIT, SEQHAND, S2HAND = METHODS
+    FIT, SEQHAND, S2HAND, HANDNET = METHODS
 
 
 class KeypointSource(str, Enum):
     MEDIAPIPE, HOURGLASS = KEYPOINT_SOURCES
+
+
+class StereoCamera(str, Enum):
+    AVERAGE, TRIANGULATED = STEREO_CAMERAS
 
 
 class View(str, Enum):
@@ -169,11 +183,34 @@ def demo(
             help="JSON with K, for all images or by image name; or a folder of <image>.json.",
         ),
     ] = None,
+    stereo: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="LEFT RIGHT",
+            rich_help_panel=_STEREO,
+            help="Two pictures, folders of them, or synchronous videos of the same hands, seen together.",
+        ),
+    ] = None,
+    rig: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_STEREO,
+            help="Their cameras, left first: JSON as of handkit refine, or OpenCV's YAML or XML of a pair.",
+        ),
+    ] = None,
+    stereo_camera: Annotated[
+        StereoCamera,
+        typer.Option(
+            rich_help_panel=_STEREO, help="Where the hand stands: between both answers, or where its wrist's rays meet."
+        ),
+    ] = StereoCamera.AVERAGE,
     method: Annotated[
         Method,
         typer.Option(
             rich_help_panel=_FIT,
-            help="A trained network: seqhand over time, s2hand with texture and light; else the fit.",
+            help="A trained network: seqhand over time, s2hand with texture and light, handnet by image and 2D "
+            "keypoints; else the fit.",
         ),
     ] = Method.FIT,
     checkpoint: Annotated[
@@ -182,6 +219,14 @@ def demo(
             metavar="FILE|DIR",
             rich_help_panel=_FIT,
             help="Weights, or a run's folder, of the method or the hourglass; else those in weights/.",
+        ),
+    ] = None,
+    keypoint_checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR",
+            rich_help_panel=_FIT,
+            help="Weights of the hourglass where --checkpoint is of the method; else those in weights/.",
         ),
     ] = None,
     refine_keypoints: Annotated[
@@ -236,11 +281,12 @@ def demo(
         raise typer.BadParameter(f"{' and '.join(cameras)} exclude each other")
     if bbox is not None and keypoints is not None:
         raise typer.BadParameter("--bbox and --keypoints exclude each other")
-    _check_networks(method, keypoint_source, checkpoint, refine_keypoints=refine_keypoints)
+    _check_networks(method, keypoint_source, checkpoint, keypoint_checkpoint, refine_keypoints=refine_keypoints)
     if keypoints is not None and keypoint_source is KeypointSource.HOURGLASS:
         raise typer.BadParameter("--keypoints and --keypoint-source hourglass exclude each other")
     if method is not Method.FIT and not refine_keypoints and _is_given(context, "smooth"):
         raise typer.BadParameter(f"--smooth is of the fit: with --method {method.value} give --refine-keypoints too")
+    _check_stereo(context, stereo, rig, method, inputs)
     options = DemoOptions(
         max_hands=max_hands,
         hands=hands.value,
@@ -260,6 +306,7 @@ def demo(
         hand_model=hand_model,
         method=method.value,
         checkpoint=checkpoint,
+        keypoint_checkpoint=keypoint_checkpoint,
         refine_keypoints=refine_keypoints,
         overlay=overlay,
         side_view=view is View.SIDE,
@@ -267,19 +314,55 @@ def demo(
         vertices=vertices,
         device=device.value,
         seed=seed,
+        stereo=stereo,
+        rig=rig,
+        stereo_camera=stereo_camera.value,
     )
     _run_demo(inputs or [], out, options, as_json=as_json, quiet=quiet, force=force, debug=debug)
 
 
-def _check_networks(method: Method, source: KeypointSource, checkpoint: Path | None, *, refine_keypoints: bool) -> None:
+def _check_networks(
+    method: Method,
+    source: KeypointSource,
+    checkpoint: Path | None,
+    keypoint_checkpoint: Path | None,
+    *,
+    refine_keypoints: bool,
+) -> None:
+    networks = ", ".join(name for name in METHODS if name != Method.FIT.value)
     is_hourglass = source is KeypointSource.HOURGLASS
     if method is Method.FIT and checkpoint is not None and not is_hourglass:
-        raise typer.BadParameter("--checkpoint is of --method seqhand and s2hand, and of --keypoint-source hourglass")
+        raise typer.BadParameter(f"--checkpoint is of --method {networks}, and of --keypoint-source hourglass")
+    if keypoint_checkpoint is not None and not is_hourglass:
+        raise typer.BadParameter("--keypoint-checkpoint is of --keypoint-source hourglass")
     if method is Method.FIT and refine_keypoints:
-        raise typer.BadParameter("--refine-keypoints is of --method seqhand and s2hand")
-    if method is Method.SEQHAND and is_hourglass:
-        what = "--method seqhand and --keypoint-source hourglass would each want a --checkpoint"
-        raise typer.BadParameter(f"{what}: use --method s2hand, or the fit")
+        raise typer.BadParameter(f"--refine-keypoints is of --method {networks}")
+
+
+def _check_stereo(
+    context: typer.Context,
+    stereo: tuple[Path, Path] | None,
+    rig: Path | None,
+    method: Method,
+    inputs: list[str] | None,
+) -> None:
+    if stereo is None:
+        if rig is not None:
+            raise typer.BadParameter("--rig is of --stereo LEFT RIGHT")
+        if _is_given(context, "stereo_camera"):
+            raise typer.BadParameter("--stereo-camera is of --stereo LEFT RIGHT")
+        return
+    if rig is None:
+        what = "--stereo without --rig: the cameras are not calibrated"
+        raise typer.BadParameter(f"{what}; give a file with K, R and T of both, handkit's JSON or OpenCV's YAML")
+    if method.value not in PAIR_METHODS:
+        what = f"--method {method.value} sees one view at a time: --stereo is of --method {', '.join(PAIR_METHODS)}"
+        raise typer.BadParameter(f"{what}; or run demo on each view, then handkit refine LEFT RIGHT --rig")
+    if inputs:
+        raise typer.BadParameter(f"--stereo names its own two inputs: leave {inputs[0]} out")
+    for name in ("K", "focal", "camera", "bbox", "keypoints", "refine_keypoints"):
+        if _is_given(context, name):
+            raise typer.BadParameter(f"--stereo and --{name.replace('_', '-')} exclude each other")
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

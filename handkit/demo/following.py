@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 
-from handkit.demo.hands import Sighting, is_fittable
+from handkit.demo.hands import Sighting, is_fittable, is_in_picture
 from handkit.demo.sources import Source
 from handkit.detect.track import Tracker
 from handkit.video import Frame, VideoReader
@@ -27,7 +27,7 @@ class Followed:
     """The sightings of each track, in order of time, and how many frames there were.
 
     `empty` counts frames without a hand; of the hands `found`, `short` were on tracks of fewer than `MIN_TRACK_FRAMES`
-    frames and `unwanted` of the side not asked for, or more at a time than asked for.
+    frames and `unwanted` of the side not asked for, or more at a time than asked for. `outside` were left out before.
     """
 
     tracks: list[list[Sighting]]
@@ -37,6 +37,7 @@ class Followed:
     found: int
     short: int
     unwanted: int
+    outside: int = 0
 
 
 def follow_hands(
@@ -47,19 +48,25 @@ def follow_hands(
     *,
     hands: str,
     max_hands: int,
+    in_picture: bool = False,
 ) -> Followed:
-    """Hands of the `frames` that a reader gives, and whose they are; `hands` is "both", "right" or "left"."""
+    """Hands of the `frames` that a reader gives, and whose they are; `hands` is "both", "right" or "left".
+
+    With `in_picture` those without a keypoint in it are left out.
+    """
     tracker = Tracker(max_hands=max_hands if hands == "both" else None)
     seen: dict[int, list[Sighting]] = {}
-    count, empty, total, time_s = 0, 0, 0, -1.0
+    count, empty, total, outside, time_s = 0, 0, 0, 0, -1.0
     for frame in frames:
         time_s = max(frame.time_s, time_s + _MIN_STEP_S)
-        found = [hand for hand in source.find(frame.image, frame.index) if is_fittable(hand)]
+        fittable = [hand for hand in source.find(frame.image, frame.index) if is_fittable(hand)]
+        found = [hand for hand in fittable if not in_picture or is_in_picture(hand, reader.size)]
         for hand, track_id in zip(found, tracker.update(time_s, found), strict=True):
             if track_id is not None:
                 sighting = Sighting(hand, reader.path.name, reader.size, K, frame.index, time_s)
                 seen.setdefault(track_id, []).append(sighting)
         count, empty, total = count + 1, empty + (not found), total + len(found)
+        outside += len(fittable) - len(found)
     sides = {track_id: summary.is_right for track_id, summary in tracker.summaries().items()}
     long = {track_id: track for track_id, track in seen.items() if len(track) >= min(MIN_TRACK_FRAMES, count)}
     asked = {track_id: track for track_id, track in long.items() if hands in ("both", _side(sides[track_id]))}
@@ -72,8 +79,9 @@ def follow_hands(
         for number, track_id in enumerate(sorted(limited))
     ]
     short = _hands_of(seen.values()) - _hands_of(long.values())
+    unwanted = total - short - _hands_of(tracks)
     return Followed(
-        tracks, source.landmarks, count, empty, found=total, short=short, unwanted=total - short - _hands_of(tracks)
+        tracks, source.landmarks, count, empty, found=total, short=short, unwanted=unwanted, outside=outside
     )
 
 

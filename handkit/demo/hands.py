@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from handkit.export.predictions import Predictions, concatenate
 from handkit.fit import FitStart, HandParameters, fit_images, fit_track, track_ready
 from handkit.hand import HandModel, ManoLayer, load_hand
 
+OUTSIDE_FIX: Final = "give keypoints in pixels of the picture as it is shown, or leave --method out for the fit"
 _LAYER_ROWS = 256
 # Inputs and how they were done are said once, when the rows are written.
 _UNSAID: dict[str, Any] = {"inputs": (), "status": (), "hand_model": "", "method": "", "camera_source": ""}
@@ -68,6 +69,19 @@ class HandPair:
 def is_fittable(detection: HandDetection) -> bool:
     """Whether enough of the hand was seen."""
     return bool(track_ready(detection.keypoint_scores[None])[0])
+
+
+def is_in_picture(detection: HandDetection, size: tuple[int, int]) -> bool:
+    """Whether any seen keypoint lies in a picture of `size` (width, height): else networks see nothing of the hand."""
+    points = detection.keypoints_2d
+    inside = ((points >= 0) & (points <= size)).all(1)
+    return bool((inside & (detection.keypoint_scores > 0)).any())
+
+
+def outside_words(count: int) -> str:
+    """What is said of hands that are not in their picture."""
+    hands = "a hand lie" if count == 1 else f"{count} hands lie"
+    return f"all keypoints of {hands} outside the picture"
 
 
 def wanted_hands(found: Iterable[HandDetection], hands: str, max_hands: int) -> list[HandDetection]:

@@ -1,4 +1,4 @@
-"""Hands by a trained network: `--method seqhand` and `--method s2hand`."""
+"""Hands by a trained network: `--method seqhand`, `--method s2hand` and `--method handnet`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,21 @@ from handkit.export.predictions import Predictions
 from handkit.fit import HandParameters
 from handkit.hand import HandModel
 from handkit.images import RgbImage
-from handkit.inference.load import S2HAND, Weights, find_checkpoint, load_predictor, warn_of_other_hand, words_of
+from handkit.inference.handnet import HandNetPredictor, load_handnet_predictor
+from handkit.inference.load import (
+    HANDNET,
+    S2HAND,
+    Weights,
+    find_checkpoint,
+    load_predictor,
+    warn_of_other_hand,
+    words_of,
+)
 from handkit.inference.looks import Look, look_at, square_around_joints
 from handkit.inference.placing import hands_in_camera
 from handkit.inference.predictor import SequencePredictor
 from handkit.inference.s2hand import S2HandPredictor, hands_in_front, load_s2hand
+from handkit.inference.trained import TrainedPredictor
 from handkit.video import Frame
 
 # So many crops are looked at together: faster than one, and little memory.
@@ -28,15 +38,21 @@ _LOOKS_AT_ONCE = 64
 
 
 class NetworkHands(ABC):
-    """What a network says of the hands that the detector found.
+    """What a network says of the hands that the detector found; `checkpoint` as in `find_checkpoint`.
 
     `words` are its words in hands.npz; `has_appearance` says whether it gives hands a texture and a light.
     """
 
     weights: ClassVar[Weights | None] = None
     has_appearance: ClassVar[bool] = False
-    words: str
-    _predictor: SequencePredictor | S2HandPredictor
+    predictor: TrainedPredictor
+
+    def __init__(self, checkpoint: Path | None, hands: HandPair, *, device: str = "auto") -> None:
+        path = find_checkpoint(checkpoint, self.weights)
+        self.predictor = self._load(path, device)
+        self.words = words_of(self.predictor, path)
+        self._hands = hands
+        warn_of_other_hand(self.predictor, path, hands.name)
 
     def stills(self, sightings: Sequence[Sighting], images: Sequence[RgbImage]) -> Posed:
         """Every hand alone, in the order of the sightings; `images` are theirs."""
@@ -70,37 +86,38 @@ class NetworkHands(ABC):
     def _look(self, sighting: Sighting, image: RgbImage, *, track: int) -> Look:
         return look_at(
             image,
-            square_around_joints(sighting.detection.bbox, self._predictor.box_scale),
-            self._predictor.size,
+            square_around_joints(sighting.detection.bbox, self.predictor.box_scale),
+            self.predictor.size,
             is_right=sighting.detection.is_right,
             track=track,
             time_s=sighting.time_s,
         )
 
     @abstractmethod
+    def _load(self, path: Path, device: str) -> TrainedPredictor:
+        """The network of a checkpoint, on a device."""
+
+    @abstractmethod
     def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
         """The hands of at least one look, in their order; those of one track in order of time."""
 
-    @abstractmethod
-    def _forget(self) -> None:
+    def _forget(self) -> None:  # noqa: B027 - most networks see every frame alone
         """What comes does not go on with what was before."""
 
 
 class SeqHandHands(NetworkHands):
     """A sequence network, its hidden state carried along each track."""
 
-    def __init__(self, checkpoint: Path | None, hands: HandPair, *, device: str = "auto") -> None:
-        path = find_checkpoint(checkpoint)
-        self._predictor: SequencePredictor = load_predictor(path, device=device)
-        self._hands = hands
-        self.words = words_of(self._predictor, path)
-        warn_of_other_hand(self._predictor, path, hands.name)
+    predictor: SequencePredictor
+
+    def _load(self, path: Path, device: str) -> SequencePredictor:
+        return load_predictor(path, device=device)
 
     def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
-        return Posed(rows_by_side(sightings, self._predictor.step(looks), self._hands, hands_in_camera))
+        return Posed(rows_by_side(sightings, self.predictor.step(looks), self._hands, hands_in_camera))
 
     def _forget(self) -> None:
-        self._predictor.forget()
+        self.predictor.forget()
 
 
 class S2HandHands(NetworkHands):
@@ -108,25 +125,43 @@ class S2HandHands(NetworkHands):
 
     weights = S2HAND
     has_appearance = True
+    predictor: S2HandPredictor
 
-    def __init__(self, checkpoint: Path | None, hands: HandPair, *, device: str = "auto") -> None:
-        path = find_checkpoint(checkpoint, self.weights)
-        self._predictor: S2HandPredictor = load_s2hand(path, device)
-        self._hands = hands
-        self.words = words_of(self._predictor, path)
-        warn_of_other_hand(self._predictor, path, hands.name)
+    def _load(self, path: Path, device: str) -> S2HandPredictor:
+        return load_s2hand(path, device)
 
     def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
         K = np.stack([sighting.K for sighting in sightings])
-        found = self._predictor.step(looks, K, want_keypoints=False)
+        found = self.predictor.step(looks, K, want_keypoints=False)
         rows = rows_by_side(sightings, found, self._hands, lambda part, _, hand: hands_in_front(part, hand))
         return Posed(rows, found.appearance)
 
-    def _forget(self) -> None:
-        """Frames do not know of one another."""
+
+class HandNetHands(NetworkHands):
+    """HandNet: every frame alone, by its pixels and the keypoints that were found in it."""
+
+    weights = HANDNET
+    predictor: HandNetPredictor
+
+    def _load(self, path: Path, device: str) -> HandNetPredictor:
+        return load_handnet_predictor(path, device)
+
+    def _pose(self, sightings: Sequence[Sighting], looks: Sequence[Look]) -> Posed:
+        points, scores = keypoints_of(sightings)
+        return Posed(rows_by_side(sightings, self.predictor.step(looks, points, scores), self._hands, hands_in_camera))
 
 
-NETWORKS: Final[dict[str, type[SeqHandHands] | type[S2HandHands]]] = {"seqhand": SeqHandHands, "s2hand": S2HandHands}
+NETWORKS: Final[dict[str, type[NetworkHands]]] = {
+    "seqhand": SeqHandHands,
+    "s2hand": S2HandHands,
+    "handnet": HandNetHands,
+}
+
+
+def keypoints_of(sightings: Sequence[Sighting]) -> tuple[Float[np.ndarray, "N 21 2"], Float[np.ndarray, "N 21"]]:
+    """The keypoints of what was seen, pixels, and their scores."""
+    found = [sighting.detection for sighting in sightings]
+    return np.stack([hand.keypoints_2d for hand in found]), np.stack([hand.keypoint_scores for hand in found])
 
 
 class _Sided(Protocol):

@@ -8,13 +8,16 @@ from typing import Final
 
 from handkit import __version__
 
-METHODS: Final = ("fit", "seqhand", "s2hand")
+METHODS: Final = ("fit", "seqhand", "s2hand", "handnet")
+# Those of the methods that see both views of `stereo` at once, and how they place a hand from them.
+PAIR_METHODS: Final = ("handnet",)
+STEREO_CAMERAS: Final = ("average", "triangulated")
 KEYPOINT_SOURCES: Final = ("mediapipe", "hourglass")
 EXPORT_FORMATS: Final = ("obj", "ply", "glb", "json")
 ROTATIONS: Final = (0, 90, 180, 270)
 
-# They change no result of an input: the seed changes the built-in clip itself.
-_NOT_RESULTS: Final = ("device", "seed", "duration")
+# They change no result of an input: the seed changes the built-in clip itself, the views of a pair are inputs.
+_NOT_RESULTS: Final = ("device", "seed", "duration", "stereo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,9 @@ class DemoOptions:
     boxes and keypoints given by the user are those of the turned image. K: fx, fy, cx, cy in pixels. duration: seconds
     of webcam. smooth: strength of the temporal term, 0 for none. method: one of `METHODS`. keypoint_source: one of
     `KEYPOINT_SOURCES`. checkpoint: the file of the network, else of the 2D estimator; None for the shipped one.
-    refine_keypoints: whether the fit follows the network.
+    keypoint_checkpoint: that of the 2D estimator beside another network's; see `estimator_checkpoint`.
+    refine_keypoints: whether the fit follows the network. stereo: the left and the right view, through the cameras of
+    the file `rig`; stereo_camera: one of `STEREO_CAMERAS`.
     """
 
     max_hands: int = 2
@@ -46,6 +51,7 @@ class DemoOptions:
     hand_model: str = "open"
     method: str = "fit"
     checkpoint: Path | None = None
+    keypoint_checkpoint: Path | None = None
     refine_keypoints: bool = False
     overlay: bool = True
     side_view: bool = False
@@ -53,15 +59,35 @@ class DemoOptions:
     vertices: bool = False
     device: str = "auto"
     seed: int = 0
+    stereo: tuple[Path, Path] | None = None
+    rig: Path | None = None
+    stereo_camera: str = "average"
+
+    @property
+    def estimator_checkpoint(self) -> Path | None:
+        """The file or folder of the 2D estimator: its own, else the `checkpoint` of a method that has one with it."""
+        has_one = self.method in ("fit", "s2hand")
+        return self.keypoint_checkpoint or (self.checkpoint if has_one else None)
 
     def to_json(self) -> dict[str, object]:
         """Plain values for `summary.json`."""
-        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        values = asdict(self)
+        if self.stereo is not None:
+            values["stereo"] = [str(path) for path in self.stereo]
+        return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
     def fingerprint(self) -> str:
         """Changes whenever results could: options, the files they name, handkit's version."""
         asked = {key: value for key, value in self.to_json().items() if key not in _NOT_RESULTS}
-        named = [self.bbox, self.keypoints, self.camera, self.checkpoint, Path(self.hand_model)]
+        named = [
+            self.bbox,
+            self.keypoints,
+            self.camera,
+            self.checkpoint,
+            self.keypoint_checkpoint,
+            self.rig,
+            Path(self.hand_model),
+        ]
         stamps = [stamp for path in named if path is not None for stamp in stamps_of(path)]
         text = json.dumps([__version__, asked, stamps], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -17,13 +17,14 @@ from handkit.demo.joints import process_joints
 from handkit.demo.network import NETWORKS
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
+from handkit.demo.stereo.run import check_stereo, run_stereo
 from handkit.demo.stills import process_stills
 from handkit.demo.summary import InputRecord, build_summary, failed, read_marker, write_summary
 from handkit.demo.tools import Tools
 from handkit.demo.videos import process_video, process_webcam
 from handkit.errors import HandkitError
 from handkit.files import check_writable
-from handkit.inference.load import KEYPOINTS, find_checkpoint
+from handkit.inference.load import HANDNET_STEREO, KEYPOINTS, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +68,18 @@ def run_demo(
     started = time.monotonic()
     check_writable(out)
     check_device(options)
+    check_stereo(options)
     hands = HandPair(options.hand_model)
     network = None
     if options.method in NETWORKS:
         kind = NETWORKS[options.method]
-        options = replace(options, checkpoint=find_checkpoint(options.checkpoint, kind.weights))
+        weights = kind.weights if options.stereo is None else HANDNET_STEREO
+        options = replace(options, checkpoint=find_checkpoint(options.checkpoint, weights))
         network = kind(options.checkpoint, hands, device=options.device)
-    elif options.keypoint_source == "hourglass":
-        options = replace(options, checkpoint=find_checkpoint(options.checkpoint, KEYPOINTS))
+    if options.keypoint_source == "hourglass":
+        found = find_checkpoint(options.estimator_checkpoint, KEYPOINTS)
+        checkpoint = found if network is None else options.checkpoint
+        options = replace(options, checkpoint=checkpoint, keypoint_checkpoint=found)
     tools = Tools(
         options=options,
         out=out,
@@ -93,8 +98,11 @@ def run_demo(
     clip_score = None
     units: list[Unit] = []
     reached = 0
+    stereo = None
     try:
-        if inputs:
+        if options.stereo is not None:
+            records, stereo = run_stereo(tools)
+        elif inputs:
             units, failures = find_units(inputs, out)
             records += [_report(failure, on_error) for failure in failures]
         else:
@@ -102,7 +110,7 @@ def run_demo(
         for unit in units:
             records += _do(unit, tools, is_clip=not inputs)
             reached += 1
-        if not inputs and not records[0].is_bad:
+        if not inputs and units and not records[0].is_bad:
             clip_score = score_clip(out / units[0].name)
     except KeyboardInterrupt:
         interrupted = True
@@ -114,6 +122,8 @@ def run_demo(
     )
     if clip_score is not None:
         summary["clip"] = clip_score.to_json()
+    if stereo is not None:
+        summary["stereo"] = stereo
     write_summary(out, summary)
     return DemoResult(out, records, summary, clip_score, interrupted)
 

@@ -206,7 +206,7 @@ class SourceChoice:
         self.name = "MediaPipe Hands" if options.keypoints is None else "given keypoints"
         self._estimator: KeypointPredictor | None = None
         if options.keypoint_source == "hourglass":
-            checkpoint = find_checkpoint(options.checkpoint, KEYPOINTS)
+            checkpoint = find_checkpoint(options.estimator_checkpoint, KEYPOINTS)
             self._estimator = load_keypoints(checkpoint, device=options.device)
             self.name += f" + hourglass ({checkpoint.name}, step {self._estimator.info.step})"
 

@@ -1,5 +1,6 @@
 """The still images of one folder: found one by one, posed in batches, kept together in one hands.npz."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,15 @@ import numpy as np
 
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import Stage, draw_hands
-from handkit.demo.hands import Sighting, fit_stills, is_fittable, wanted_hands
+from handkit.demo.hands import (
+    OUTSIDE_FIX,
+    Sighting,
+    fit_stills,
+    is_fittable,
+    is_in_picture,
+    outside_words,
+    wanted_hands,
+)
 from handkit.demo.inputs import OVERLAY_FOLDER, Unit
 from handkit.demo.options import stamp_of
 from handkit.demo.posed import Posed, join_posed
@@ -17,6 +26,8 @@ from handkit.demo.results import HANDS, read_hands, write_hands, write_meshes
 from handkit.demo.summary import InputRecord, Settled, failed, read_marker, write_marker
 from handkit.demo.tools import Tools
 from handkit.images import RgbImage, image_focal_px, read_image, write_image
+
+log = logging.getLogger(__name__)
 
 # A batch is fitted when it has this many images or pixels: as fast as larger ones, and little memory.
 _BATCH_IMAGES = 64
@@ -27,13 +38,14 @@ _SAVE_EVERY_S = 20.0
 
 @dataclass(frozen=True, eq=False)
 class _Looked:
-    """An image that was read, and the hands seen in it."""
+    """An image that was read, and the hands seen in it; `outside` are those that a network could not see."""
 
     path: Path
     image: RgbImage
     camera: Camera
     sightings: list[Sighting]
     seconds: float
+    outside: int = 0
 
 
 class StillsJob:
@@ -84,8 +96,12 @@ class StillsJob:
         camera = self._tools.cameras.choose(path, size, image_focal_px(path))
         found = self._tools.sources.for_stills().find(image, self._unit.paths.index(path), path)
         fittable = wanted_hands(filter(is_fittable, found), options.hands, options.max_hands)
-        sightings = [Sighting(hand, path.name, size, camera.K, track_id=i) for i, hand in enumerate(fittable)]
-        return _Looked(path, image, camera, sightings, time.monotonic() - started)
+        seen = [hand for hand in fittable if self._tools.network is None or is_in_picture(hand, size)]
+        outside = len(fittable) - len(seen)
+        if outside:
+            log.warning("%s: %s: left out", path, outside_words(outside))
+        sightings = [Sighting(hand, path.name, size, camera.K, track_id=i) for i, hand in enumerate(seen)]
+        return _Looked(path, image, camera, sightings, time.monotonic() - started, outside)
 
     def _batches(self, looked: Iterator[_Looked]) -> Iterator[list[_Looked]]:
         batch: list[_Looked] = []
@@ -143,10 +159,13 @@ class StillsJob:
         write_image(self._folder / OVERLAY_FOLDER / name, drawn)
 
     def _record(self, item: _Looked, shared_s: float) -> InputRecord:
+        has_reason = bool(item.outside and not item.sightings)
         return InputRecord(
             input=str(item.path),
             kind="image",
             status="done" if item.sightings else "no hand",
+            why=outside_words(item.outside) if has_reason else None,
+            fix=OUTSIDE_FIX if has_reason else None,
             seconds=round(item.seconds + shared_s, 3),
             frames=1,
             hands=len(item.sightings),

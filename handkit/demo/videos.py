@@ -3,6 +3,7 @@
 Between the readings (a network has one of its own) only keypoints are kept, so memory does not grow with the pictures.
 """
 
+import logging
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,7 @@ from handkit.ahead import ahead
 from handkit.demo.camera import Camera
 from handkit.demo.drawing import write_overlay_video
 from handkit.demo.following import Followed, follow_hands
-from handkit.demo.hands import Sighting, fit_over_time
+from handkit.demo.hands import OUTSIDE_FIX, Sighting, fit_over_time, outside_words
 from handkit.demo.inputs import OVERLAY_VIDEO, RECORDING, WEBCAM_PREFIX, Unit
 from handkit.demo.options import stamp_of
 from handkit.demo.posed import Posed, join_posed
@@ -22,6 +23,8 @@ from handkit.demo.summary import InputRecord, Settled, earlier_record, write_mar
 from handkit.demo.tools import Tools
 from handkit.errors import HandkitError
 from handkit.video import VideoReader, VideoWriter, WebcamReader
+
+log = logging.getLogger(__name__)
 
 
 def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> InputRecord:
@@ -38,22 +41,33 @@ def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> Inp
     camera = camera or tools.cameras.choose(path, reader.size)
     frames = ahead(tools.progress(reader, f"{unit.name}: finding hands", reader.frame_count))
     with tools.sources.for_video(path) as source:
-        followed = follow_hands(reader, frames, source, camera.K, hands=options.hands, max_hands=options.max_hands)
+        followed = follow_hands(
+            reader,
+            frames,
+            source,
+            camera.K,
+            hands=options.hands,
+            max_hands=options.max_hands,
+            in_picture=tools.network is not None,
+        )
     if not followed.frames:
         raise HandkitError(f"{path}: no frame from {options.start:g} s on", "check --start and --end")
     damage = reader.damaged
+    if followed.outside:
+        log.warning("%s: %s: left out", path, outside_words(followed.outside))
     posed = _pose(unit, reader, followed, tools)
     if options.overlay:
         shown = tools.progress(reader, f"{unit.name}: drawing", reader.frame_count)
         fps = reader.fps / options.stride
         write_overlay_video(folder / OVERLAY_VIDEO, shown, posed, tools.hands, side_by_side=options.side_view, fps=fps)
     write_track_meshes(folder, posed, tools.hands, options.export)
+    why, fix = _reason(damage, 0 if len(posed) else followed.outside)
     record = InputRecord(
         input=str(path),
         kind=unit.kind,
         status="damaged" if damage else "done" if len(posed) else "no hand",
-        why=damage,
-        fix="the frames that could be read are done; copy the file again for the rest" if damage else None,
+        why=why,
+        fix=fix,
         seconds=round(time.monotonic() - started, 3),
         frames=followed.frames,
         hands=len(posed),
@@ -61,11 +75,18 @@ def process_video(unit: Unit, tools: Tools, camera: Camera | None = None) -> Inp
         camera_source=camera.source,
         output=f"{unit.name}/{HANDS}",
     )
-    if record.why and record.fix:
-        tools.on_error(HandkitError(record.why, record.fix))
+    if damage and why and fix:
+        tools.on_error(HandkitError(why, fix))
     write_hands(folder, posed, [record], tools.hands, options, tools.method)
     write_marker(folder, fingerprint, [Settled(path.resolve(), record, stamp)])
     return record
+
+
+def _reason(damage: str | None, outside: int) -> tuple[str | None, str | None]:
+    """Why a video is not done or has no hands, and what to do; `outside` hands were left out."""
+    if damage:
+        return damage, "the frames that could be read are done; copy the file again for the rest"
+    return (outside_words(outside), OUTSIDE_FIX) if outside else (None, None)
 
 
 def process_webcam(unit: Unit, tools: Tools) -> InputRecord:

@@ -145,9 +145,13 @@ def test_one_file_may_hold_both_networks(hand_clip: Path, tmp_path: Path) -> Non
         (["--checkpoint", "nowhere"], 1, "nowhere does not exist"),
         (["--checkpoint", "HAND"], 1, "holds no 2D keypoint estimator"),
         (["--method", "s2hand", "--checkpoint", "HAND"], 1, "holds no 2D keypoint estimator"),
-        (["--method", "seqhand"], 2, "would each want a --checkpoint"),
+        (
+            ["--method", "s2hand", "--checkpoint", "HAND", "--keypoint-checkpoint", "nowhere"],
+            1,
+            "nowhere does not exist",
+        ),
         (["--keypoints", "x.npy"], 2, "exclude each other"),
-        (["--refine-keypoints"], 2, "--refine-keypoints is of --method seqhand and s2hand"),
+        (["--refine-keypoints"], 2, "--refine-keypoints is of --method seqhand, s2hand, handnet"),
     ],
 )
 def test_bad_command_lines_are_told(

@@ -165,7 +165,7 @@ def test_cuda_that_is_not_there_is_told(checkpoint: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(HandkitError, match="no CUDA device"):
         SeqHandHands(checkpoint, HandPair("open"), device="cuda")
-    assert isinstance(SeqHandHands(checkpoint, HandPair("open"))._predictor, SequencePredictor)
+    assert isinstance(SeqHandHands(checkpoint, HandPair("open")).predictor, SequencePredictor)
 
 
 def test_options_are_part_of_what_was_done(checkpoint: Path) -> None:
