@@ -1,0 +1,89 @@
+"""Flat rows of hands, of the samples of any source, and the batches that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from handkit.data.batch_numbers import Batch
+from handkit.data.handnet_crops import (
+    ROW_KEYS,
+    CropSettings,
+    cut_crops,
+    draw_changes,
+    find_keypoints,
+    mirrors,
+    no_changes,
+)
+from handkit.hand.model import HandModel
+
+if TYPE_CHECKING:
+    from handkit.train import Place
+
+# What random numbers of one seed are for.
+_VARIED: Final = 0x8A1D
+_FIXED: Final = 0x8A1E
+
+
+@dataclass(frozen=True)
+class RowCutter:
+    """Makes a batch of flat rows of the schema."""
+
+    hand: HandModel
+    seed: int
+    settings: CropSettings
+
+    def __call__(self, rows: dict[str, Any], number: int, place: Place, *, varied: bool, views: int = 1) -> Batch:
+        """The batch of a number; rows are those of this process, of `views` one after the other.
+
+        With several, their turns are the first one's, and `turn` [N] rad is told.
+        """
+        rng = np.random.default_rng((self.seed, number, _VARIED if varied else _FIXED))
+        device, each = place.device, len(rows["key"]) // views
+        total = each * place.ranks
+        own = np.concatenate([total * view + each * place.rank + np.arange(each) for view in range(views)])
+        mirror = mirrors(rows)
+        found = find_keypoints(rows, mirror, self.settings.noise, rng, views * total, own)
+        changes = draw_changes(rng, views * total, own, device) if varied else no_changes(len(own), device)
+        changes = replace(changes, turn=changes.turn[:each].repeat(views))
+        batch = cut_crops(rows, mirror, found, changes, self.settings, hand=self.hand, is_own=self._is_own(rows))
+        batch["key"] = rows["key"]
+        return batch if views == 1 else batch | {"turn": torch.deg2rad(self.settings.rotate_deg * changes.turn)}
+
+    def _is_own(self, rows: dict[str, Any]) -> Bool[Tensor, " N"]:
+        own = [name == self.hand.name for name in rows["hand_model"]]
+        return torch.tensor(own, device=rows["is_right"].device)
+
+
+def flat_rows(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The rows of sequences [M, T, ...], or of samples [M, ...], on the device; a palm's centre is no wrist."""
+    is_sequence = batch["is_right"].ndim > 1
+    rows: dict[str, Any] = {}
+    for key in ROW_KEYS:
+        value = batch[key].to(device, non_blocking=True)
+        rows[key] = value.flatten(0, 1) if is_sequence else value
+    names = batch["hand_model"]
+    rows["hand_model"] = [name for row in names for name in row] if is_sequence else list(names)
+    rows["key"] = _keys(batch, is_sequence)
+    if "root_is_palm" in batch:
+        is_palm = batch["root_is_palm"].to(device).reshape(-1)
+        for flag in ("joints_2d_valid", "joints_3d_valid"):
+            rows[flag] = rows[flag].clone()
+            rows[flag][:, 0] &= ~is_palm
+    return rows
+
+
+def _keys(batch: Mapping[str, Any], is_sequence: bool) -> list[str]:
+    """Who each row is: a sequence's frames are told apart by their places in it."""
+    if not is_sequence:
+        return [f"{dataset}/{name}" for dataset, name in zip(batch["dataset"], batch["name"], strict=True)]
+    frames = batch["is_right"].shape[1]
+    return (
+        list(batch["key"]) if frames == 1 else [f"{key}/{frame:03d}" for key in batch["key"] for frame in range(frames)]
+    )
