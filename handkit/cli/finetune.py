@@ -1,5 +1,6 @@
 """`handkit finetune ...`: moving trained networks to other data; imports nothing heavy at the top."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, seqhand_training, split_names
-from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given
+from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given, still_source, text_of
 
 app = typer.Typer(
     help="Move trained networks to other data.",
@@ -45,6 +46,28 @@ table.md and table.json.
 """
 
 
+_STEREO_HELP = """Give a trained HandNet a second view (RealisticHands 3.3): what both say of a hand becomes one.
+
+Stage adaption moves a second image head to generated pictures; stage stereo learns the weights that fuse the poses.
+All else stays as it is, bit for bit. Pairs are read from a folder of [bold]handkit generate stereo[/bold], or made in
+OUT/pairs first; the last 30 of 100 are held out. Every stage is a run in OUT/STAGE; a run that was stopped goes on
+where it was by the same command. A HandNet of keypoints has no image head, and the last stage alone.
+
+[bold]Examples[/bold]
+
+    handkit finetune handnet-stereo --init runs/handnet/segmentation/handnet.safetensors --out runs/stereo
+    handkit finetune handnet-stereo --init handnet.safetensors --shards stereo --recipe handnet-stereo-small
+    handkit finetune handnet-stereo --init handnet.safetensors --set camera=triangulated --set fused_loss.frame=camera
+    handkit finetune handnet-stereo --init runs/stereo/adaption/handnet-stereo.safetensors --stage stereo --dry-run
+"""
+
+
+class StereoStage(str, Enum):
+    ALL = "all"
+    ADAPTION = "adaption"
+    STEREO = "stereo"
+
+
 @app.callback()
 def verb() -> None:
     pass
@@ -69,7 +92,7 @@ def seqhand(
     force: ForceRun = False,
     debug: Debug = False,
 ) -> None:
-    sources = [_source(text) for text in data or []]
+    sources = [still_source(text) for text in data or []]
     given = settings_given(train__seed=seed) + (settings_given(data__sources=sources) if sources else [])
 
     def load() -> tuple[Any, Any]:
@@ -125,7 +148,7 @@ def seqhand_table3(
     force: ForceRun = False,
     debug: Debug = False,
 ) -> None:
-    sources = [_source(text, option="--train") for text in train or []]
+    sources = [still_source(text, option="--train") for text in train or []]
     pretrain, finetune = _by_stage(changes or [])
     run_a_table(
         out,
@@ -147,17 +170,58 @@ def seqhand_table3(
     )
 
 
+@app.command("handnet-stereo", help=_STEREO_HELP)
+def handnet_stereo(
+    init: Annotated[
+        Path, typer.Option("--init", metavar="FILE", rich_help_panel=WHAT, help="Weights of a trained HandNet.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the stages go.")] = Path(
+        "runs/handnet-stereo"
+    ),
+    shards: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Pairs of generate stereo; else made in OUT/pairs."),
+    ] = None,
+    stage: Annotated[StereoStage, typer.Option(rich_help_panel=WHAT, help="One stage, or both.")] = StereoStage.ALL,
+    recipe: Annotated[str, recipe_option(WHAT)] = "handnet-stereo",
+    changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
+    seed: Seed = None,
+    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Say what would be trained, train nothing.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    force: ForceRun = False,
+    debug: Debug = False,
+) -> None:
+    given = settings_given(train__seed=seed, data__shards=text_of(shards))
+
+    def load() -> tuple[Any, Any]:
+        from handkit.runs.handnet_stereo import StereoOptions, finetune_handnet_stereo, print_report
+
+        asked = StereoOptions(init=init, stage=stage.value, dry_run=dry_run)
+
+        def run(out: Path, **rest: Any) -> Any:
+            return finetune_handnet_stereo(out, asked, **rest)
+
+        return run, print_report
+
+    run_training(
+        load,
+        out,
+        recipe=recipe,
+        changes=[*given, *(changes or [])],
+        device=device.value,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
+
+
 def _by_stage(changes: list[str]) -> tuple[list[str], list[str]]:
     """Changes of pretraining, which begin by "pretrain.", and of finetuning."""
     stage = "pretrain."
     first = [change.removeprefix(stage) for change in changes if change.startswith(stage)]
     return first, [change for change in changes if not change.startswith(stage)]
-
-
-def _source(text: str, option: str = "--data") -> dict[str, str]:
-    """NAME=DIR, or NAME:SPLIT=DIR."""
-    name, equals, root = text.partition("=")
-    name, colon, split = name.partition(":")
-    if not (name and equals and root) or bool(colon) != bool(split):
-        raise typer.BadParameter(f"{text!r} is not NAME=DIR or NAME:SPLIT=DIR", param_hint=option)
-    return {"dataset": name, "root": root, **({"split": split} if split else {})}
