@@ -1,8 +1,9 @@
 """The result of a run for people: a table, what was written, and what to do next."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -34,14 +35,33 @@ def _lines(result: DemoResult) -> Iterator[str]:
             f"found in {score.detection_rate:.0%} of frames, acceleration {score.acceleration_mm_per_frame2:.2f} "
             f"mm/frame^2 (true {score.true_acceleration_mm_per_frame2:.2f})"
         )
+    if (stereo := result.summary.get("stereo")) is not None:
+        yield from _stereo_lines(stereo)
     written = [record for record in result.records if record.output]
     appearance = ", appearance.npz" if result.summary["options"]["method"] == "s2hand" else ""
-    files = f", and for each name above hands.npz{appearance}{_pictures(result)}" if written else ""
+    pictures = _pictures(result)
+    if stereo is not None and written:
+        folder = PurePosixPath(written[0].output or "").parent.parent
+        pictures = f", and in {folder} rig.json, stereo.json{pictures}"
+    files = f", and for each name above hands.npz{appearance}{pictures}" if written else ""
     yield f"wrote {result.out}/summary.json{files}"
     if result.interrupted:
         yield "interrupted: the same command again goes on from here"
     elif next_step := _next_step(result):
         yield f"next: {next_step}"
+
+
+def _stereo_lines(stereo: Mapping[str, Any]) -> Iterator[str]:
+    """What two views together are worth."""
+    pairs, both = stereo["pairs"], stereo["hands_of_both"]
+    lone = stereo["hands_of_left_alone"] + stereo["hands_of_right_alone"]
+    yield f"{pairs} pairs, views {stereo['views']}: {both} hands of both views, {lone} of one view alone"
+    found = stereo["reprojection"]
+    if found["fused_px"] is not None and found["alone_left_px"] is not None:
+        yield (
+            f"from the detections: the hand of both views {found['fused_px']:.1f} px, mean of the views; the right "
+            f"view's own {found['alone_left_px']:.1f} px in the left one"
+        )
 
 
 def _table(records: Sequence[InputRecord]) -> Table:
@@ -89,6 +109,9 @@ def _next_step(result: DemoResult) -> str | None:
     done = [record for record in result.records if record.output and record.hands]
     if not done:
         return "handkit demo, which makes a clip with a hand in it" if result.clip_score is None else None
+    if "stereo" in result.summary:
+        folder = result.out / PurePosixPath(done[0].output or "").parent.parent
+        return f"handkit refine {folder}/left/hands.npz {folder}/right/hands.npz --rig {folder}/rig.json"
     if result.clip_score is not None:
         return "handkit demo YOUR_VIDEO.mp4 --out hands"
     if "glb" not in result.summary["options"]["export"]:

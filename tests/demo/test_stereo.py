@@ -77,6 +77,14 @@ def test_figures_of_both_and_of_one(tmp_path: Path, place: str) -> None:
     # A fifth further away on its ray it is only smaller in its own view, and elsewhere in the other.
     assert found["alone_right_px"] < 6
     assert found["alone_left_px"] > 1.6 * found["alone_right_px"]
+    alone = load_predictions(tmp_path / "a_b/right/alone.npz")
+    own = rows_in(tmp_path / "a_b")[1]
+    np.testing.assert_allclose(
+        alone.joints_3d,
+        1.2 * own.joints_3d.mean(1, keepdims=True) + (own.joints_3d - own.joints_3d.mean(1, keepdims=True)),
+        atol=1e-5,
+    )
+    assert (alone.track_id.tolist(), alone.method) == (own.track_id.tolist(), own.method)
     told = json.loads((tmp_path / "a_b/stereo.json").read_text())
     assert told["figures"] == ran.figures
     (hand,) = told["pairs"][0]["hands"]
@@ -266,6 +274,7 @@ def test_files_for_other_programs(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"left", "right", "rig.json", "stereo.json", "overlay.mp4"}
     for side in ("left", "right"):
         assert {path.name for path in (folder / side).iterdir()} == {
+            "alone.npz",
             "hands.npz",
             "hands.json",
             "hands.glb",

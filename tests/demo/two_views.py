@@ -137,10 +137,14 @@ class TrueHands:
         number = self._number if path is None else [str(path) in names for names in self._files].index(True)
         if (number, frame) in self._missing:
             return []
+        return [self.find_in(number, frame)]
+
+    def find_in(self, number: int, frame: int) -> HandDetection:
+        """The hand of a view's frame."""
         points = self.points(1 - number if self._swapped else number, self.row(number, frame))
         side = self.scene.is_right if self._sides is None else self._sides[number]
         score = 0.9 if side == self.scene.is_right else 0.55
-        return [HandDetection(points, np.ones(21), side, 0.9, box_around(points), side_score=score)]
+        return HandDetection(points, np.ones(21), side, 0.9, box_around(points), side_score=score)
 
     def row(self, number: int, frame: int) -> int:
         """Of the scene's hands the one in a frame of a view."""

@@ -1,5 +1,6 @@
 """One pair of views from their files to `OUT/<name>/left` and `right`: hands.npz of either, and what is beside them.
 
+In a folder alone.npz has the same rows as that view alone says them.
 Beside the folders: rig.json, the rig as `handkit refine left/hands.npz right/hands.npz --rig rig.json` reads it, in
 metres; stereo.json, see `handkit.demo.stereo.told`; overlay.mp4, or overlay/ of pictures, both views side by side.
 """
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,12 +30,15 @@ from handkit.demo.stereo.views import ViewPair, pair_views
 from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
 from handkit.demo.tools import Tools
 from handkit.errors import HandkitError
-from handkit.export.predictions import Predictions
+from handkit.export.predictions import Predictions, load_predictions, save_predictions
 from handkit.refine.rig import Rig
 from handkit.refine.together import settle_unit
 from handkit.video import Frame
 
 log = logging.getLogger(__name__)
+
+# What each view alone says of its hands, as hands.npz has it.
+ALONE: Final = "alone.npz"
 
 Reels = tuple[Reel, Reel]
 
@@ -66,7 +70,7 @@ class StereoJob:
         told.log()
         if self._tools.options.overlay:
             self._draw(reels, views, solved.rows, pairs, told)
-        return self._write(reels, views, solved.rows, told)
+        return self._write(reels, views, solved, told)
 
     def _solve(
         self,
@@ -122,23 +126,25 @@ class StereoJob:
         write_overlays(self._folder, reels, drawn())
 
     def _write(
-        self, reels: Reels, views: ViewPair, rows: tuple[Predictions, Predictions], told: Told
+        self, reels: Reels, views: ViewPair, solved: Solved, told: Told
     ) -> tuple[list[InputRecord], dict[str, Any]]:
         write_rig(self._folder / "rig.json", views)
         figures = write_told(self._folder, told, views)
         records: list[InputRecord] = []
-        for i, side in enumerate(SIDES):
-            records += self._write_view(self._folder / side, reels, i, rows[i], self._records(reels, i, rows[i], told))
+        for i in range(2):
+            records += self._write_view(i, solved, self._records(reels, i, solved.rows[i], told))
         return records, figures
 
-    def _write_view(
-        self, folder: Path, reels: Reels, i: int, rows: Predictions, records: list[InputRecord]
-    ) -> list[InputRecord]:
+    def _write_view(self, i: int, solved: Solved, records: list[InputRecord]) -> list[InputRecord]:
         """hands.npz and its companions; its marker last."""
-        tools, posed = self._tools, Posed(rows)
+        tools, folder, posed = self._tools, self._folder / SIDES[i], Posed(solved.rows[i])
         write = write_track_meshes if self._unit.kind == "video" else write_meshes
         write(folder, posed, tools.hands, tools.options.export)
         write_hands(folder, posed, records, tools.hands, tools.options, tools.method)
+        same = ("inputs", "status", "hand_model", "method", "camera_source")
+        written = load_predictions(folder / HANDS)
+        alone = replace(solved.alone[i], **{name: getattr(written, name) for name in same})
+        save_predictions(folder / ALONE, alone)
         files = self._files(i)
         settled = [Settled(path.resolve(), record, stamp_of(path)) for path, record in zip(files, records, strict=True)]
         write_marker(folder, self._fingerprint, settled)
@@ -209,5 +215,5 @@ def _numbered_by_picture(solved: Solved) -> Solved:
         tracks = [place[key] for key in zip(rows.frame.tolist(), rows.track_id.tolist(), strict=True)]
         return replace(rows, track_id=np.array(tracks, np.int64))
 
-    left, right = (numbered(rows) for rows in solved.rows)
-    return replace(solved, rows=(left, right))
+    left, right, left_alone, right_alone = (numbered(rows) for rows in (*solved.rows, *solved.alone))
+    return replace(solved, rows=(left, right), alone=(left_alone, right_alone))
