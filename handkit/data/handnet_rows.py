@@ -52,13 +52,18 @@ class RowCutter:
         found = find_keypoints(rows, mirror, self.settings.noise, rng, views * total, own)
         changes = draw_changes(rng, views * total, own, device) if varied else no_changes(len(own), device)
         changes = replace(changes, turn=changes.turn[:each].repeat(views))
-        batch = cut_crops(rows, mirror, found, changes, self.settings, hand=self.hand, is_own=self._is_own(rows))
+        is_own, is_anothers = self._whose(rows)
+        rows = {**rows, "vertices_valid": rows["vertices_valid"] & ~is_anothers}  # a mesh of other vertices
+        batch = cut_crops(rows, mirror, found, changes, self.settings, hand=self.hand, is_own=is_own)
         batch["key"] = rows["key"]
         return batch if views == 1 else batch | {"turn": torch.deg2rad(self.settings.rotate_deg * changes.turn)}
 
-    def _is_own(self, rows: dict[str, Any]) -> Bool[Tensor, " N"]:
-        own = [name == self.hand.name for name in rows["hand_model"]]
-        return torch.tensor(own, device=rows["is_right"].device)
+    def _whose(self, rows: dict[str, Any]) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
+        """Whether parameters are those of `hand`, and whether of another model; with no name neither."""
+        own = torch.tensor([name == self.hand.name for name in rows["hand_model"]])
+        named = torch.tensor([bool(name) for name in rows["hand_model"]])
+        device = rows["is_right"].device
+        return own.to(device), (named & ~own).to(device)
 
 
 def flat_rows(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

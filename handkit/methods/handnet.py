@@ -66,6 +66,7 @@ class HandNetMethod:
         self.network: torch.nn.Module = network
         self.layer = WeakPoseLayer(hand)
         self.objective, self.source, self.held_out = objective, source, held_out
+        self.has_vertices = has_vertices
         self.selection = "pa_mpvpe_mm" if has_vertices else "pa_mpjpe_mm"
         if not objective.hands:
             self.selection = "mask_miss"
@@ -94,14 +95,18 @@ class HandNetMethod:
         found = self.estimate(batch)
         if self.shown is None:
             self.shown = batch, found
-        measured = measure_hands(found.hand, batch) if self.objective.hands else {}
+        measured = self._measure_hands(found, batch) if self.objective.hands else {}
         if found.said.mask is not None:
             measured |= measure_masks(found.said.mask, batch)
         if self.objective.hands and self.settings.inputs == "both":
             blind = {**batch, "keypoint_scores": torch.zeros_like(batch["keypoint_scores"])}
-            alone = measure_hands(self.estimate(blind).hand, batch)
-            measured |= {f"no_keypoints_{name}": alone[name] for name in ("pa_mpjpe_mm", "pa_mpvpe_mm")}
+            alone = self._measure_hands(self.estimate(blind), batch)
+            measured |= {f"no_keypoints_{name}": value for name, value in alone.items() if name.startswith("pa_")}
         return measured
+
+    def _measure_hands(self, found: Estimate, batch: Batch) -> dict[str, Tensor]:
+        measured = measure_hands(found.hand, batch)
+        return measured if self.has_vertices else {k: v for k, v in measured.items() if k != "pa_mpvpe_mm"}
 
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._described, self._learned_from

@@ -193,7 +193,7 @@ def check_stage(name: str, stage: StageRecipe, inputs: Inputs) -> None:
 def stage_training(common: CommonTrainRecipe, stage: StageRecipe, *, hands: int) -> TrainRecipe:
     """The training's settings of a stage whose epoch has so many hands."""
     steps = stage.steps or stage.epochs * max(1, -(-hands // stage.batch))
-    decay = min(1.0, stage.decay_epochs / stage.epochs)
+    decay = min(1.0, stage.decay_epochs / stage.epochs) if common.schedule == "trailing" else 0
     changes: dict[str, Any] = {
         "steps": steps,
         "lr": stage.lr,
