@@ -70,7 +70,13 @@ class HandNetMethod:
         self.selection = "pa_mpvpe_mm" if has_vertices else "pa_mpjpe_mm"
         if not objective.hands:
             self.selection = "mask_miss"
-        self._learned_from = {"hand": hand.name, "stage": stage, "inputs": settings.inputs, "size": size, **learned_from}
+        self._learned_from = {
+            "hand": hand.name,
+            "stage": stage,
+            "inputs": settings.inputs,
+            "size": size,
+            **learned_from,
+        }
         self.shown: tuple[Batch, Estimate] | None = None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
