@@ -18,7 +18,7 @@ from handkit.cli.evaluate_texts import (
 from handkit.cli.options import RUN, AsJson, Debug, Device
 from handkit.cli.terminal import log_to_stderr, told_errors
 from handkit.errors import HandkitError
-from handkit.evaluate.options import AXES, SUBMISSIONS, UNITS_M, EvaluateOptions, ReadOptions
+from handkit.evaluate.options import AXES, SEGMENTERS, SUBMISSIONS, UNITS_M, EvaluateOptions, ReadOptions
 
 EVALUATE_HELP = """Score predicted hands against the truth as the official evaluations do, and write a report.
 
@@ -31,6 +31,7 @@ and the fit of the hand, keypoints the fit of the data set's own 2D keypoints, s
 
 hands.npz with tracks is scored for steadiness too: turning, shape, and lighted texture where appearance.npz lies beside
 it; --protocol steadiness does so without any truth. The report then draws shapes, texture S.D. and 2D keypoints.
+--protocol segmentation scores masks over a data set that has some: --method hsv, grabcut, and handnet's --checkpoint.
 
 Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html in --out.
 
@@ -46,15 +47,20 @@ Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html
     handkit evaluate --protocol seqhand --dataset seqhand --data val --method seqhand --checkpoint runs/seqhand
     handkit evaluate --protocol ho3d --dataset ho3d --data HO3D_v2 --method s2hand --checkpoint runs/s2hand
     handkit evaluate --protocol steadiness --pred a=demo_a --pred b=demo_b --out scores
+    handkit evaluate --protocol segmentation --dataset stereo --data val --method hsv,handnet --checkpoint runs/handnet
     handkit evaluate --list-protocols
 """
 
-_PROTOCOLS = ("freihand", "ho3d", "stb", "rhd", "egodexter", "dexter-object", "seqhand", "steadiness", "custom")
+_PROTOCOLS = (
+    *("freihand", "ho3d", "stb", "rhd", "egodexter", "dexter-object"),
+    *("seqhand", "steadiness", "segmentation", "custom"),
+)
 _ALIGNMENTS = ("none", "root", "scale-translation", "centroid-scale", "procrustes", "procrustes-rotation")
 _ROOT_JOINTS = ("wrist-from-ring", "wrist-from-four", "wrist-from-middle", "palm", "palm-vertices", "as-is")
 _NETWORKS = ("seqhand", "s2hand")
 _METHODS = ("fit", "keypoints", *_NETWORKS)
 _WITHOUT_TRUTH = "steadiness"
+_OF_MASKS = "segmentation"
 _READ = "How files are read"
 _DEFINITION = "Definition"
 _OUTPUT = "Output"
@@ -107,7 +113,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             rich_help_panel=_READ,
-            help=f"Predict over --dataset first, into --out: {', '.join(_METHODS)}.",
+            help=f"Predict over --dataset first, into --out: {', '.join(_METHODS)}; masks: {', '.join(SEGMENTERS)}.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -192,11 +198,13 @@ def evaluate(
     if list_protocols:
         _list_protocols(as_json=as_json)
         raise typer.Exit
-    methods = () if not method else parse_names("--method", ",".join(method), _METHODS)
+    is_of_masks = protocol is not None and protocol.value == _OF_MASKS
+    known, networks = (SEGMENTERS, SEGMENTERS[-1:]) if is_of_masks else (_METHODS, _NETWORKS)
+    methods = () if not method else parse_names("--method", ",".join(method), known)
     if protocol is None or not (pred or methods):
         raise typer.BadParameter("give --protocol and --pred or --method; --list-protocols shows what there is")
-    if checkpoint and not set(_NETWORKS) & set(methods):
-        raise typer.BadParameter(f"--checkpoint is of --method {' or '.join(_NETWORKS)}")
+    if checkpoint and not set(networks) & set(methods):
+        raise typer.BadParameter(f"--checkpoint is of --method {' or '.join(networks)}")
     checkpoints = parse_files("--checkpoint", checkpoint or [])
     if dataset is None and (data is not None or data_option or methods):
         raise typer.BadParameter("--data, --data-option and --method are of a data set: name it by --dataset")
@@ -237,7 +245,7 @@ def evaluate(
         images=images,
     )
     predictions = parse_files("--pred", pred or [])
-    run = [name for name in methods if name not in _NETWORKS or not checkpoints] + list(checkpoints)
+    run = [name for name in methods if name not in networks or not checkpoints] + list(checkpoints)
     for name in {name for name in run if name in predictions or run.count(name) > 1}:
         raise typer.BadParameter(f"two methods are called {name!r}; name files by NAME=FILE")
     _run(predictions, gt, out, options, as_json=as_json, quiet=quiet, debug=debug, force=force)

@@ -7,6 +7,8 @@ from typing import Final
 UNITS_M: Final = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 AXES: Final = ("opencv", "opengl")
 SUBMISSIONS: Final = ("freihand", "ho3d")
+# The methods of a protocol that compares masks; the last is a network's.
+SEGMENTERS: Final = ("hsv", "grabcut", "handnet")
 
 
 @dataclass(frozen=True, kw_only=True)

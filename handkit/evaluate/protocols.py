@@ -77,7 +77,7 @@ class Protocol:
     that truth has). `bone` is the pair of joints that the scale-translation alignment measures. Vertices and F-scores
     are computed after `mesh_alignments`. `missing` values in truth's z mean that a point is not annotated.
     `about_origin` compares hands about their own origin: hands.npz, in the camera frame, is brought there. One that
-    needs no truth has no alignments.
+    needs no truth, or compares `masks`, has no alignments.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Protocol:
     about_origin: bool = False
     official: bool = False
     needs_truth: bool = True
+    masks: bool = False
 
     def definition(self) -> str:
         """The whole of it in words, as reports print it."""
@@ -104,7 +105,7 @@ class Protocol:
 
     def _sentences(self) -> Iterator[str]:
         yield f"{self.name}: {self.description}"
-        if not self.needs_truth:
+        if not self.needs_truth or self.masks:
             return
         ways = "; ".join(
             f"{alignment.prefix or 'no prefix'}: {alignment.words}{self._bone_words(alignment)}"
@@ -223,6 +224,18 @@ PROTOCOLS: Final[dict[str, Protocol]] = {
             needs_truth=False,
         ),
         Protocol(
+            name="segmentation",
+            description=(
+                "masks of hands against a data set's own, cut off at the wrist: intersection over union and the share "
+                "of pixels that agree, over the pixels of the square that HandNet sees (1.5 times the annotated "
+                "joints' longer side with a margin, or as its checkpoint says), mean over samples (RealisticHands "
+                "Table 3). GrabCut is seeded by the hand fitted to MediaPipe's keypoints, which HandNet sees too."
+            ),
+            alignments=(),
+            thresholds=Thresholds(0, 50, 100),
+            masks=True,
+        ),
+        Protocol(
             name="custom",
             description="points and meshes as given, by the options for alignments and thresholds.",
             alignments=("none", "root", "procrustes"),
@@ -256,6 +269,8 @@ def adapted(
 def summary_keys(protocol: Protocol) -> list[str]:
     """Every key that a summary may hold, for checks before anything is read; those of motion need sequences."""
     keys = score_keys(protocol)
+    if protocol.masks:
+        return [*keys, "count"]
     if protocol.thresholds_2d is not None:
         keys += ["epe_2d_px", "auc_2d"]
     keys += [f"{name}_{unit}" for name in ("acc", "acc_true", "acc_err") for unit in ("mm_per_frame2", "mm_per_s2")]
@@ -265,6 +280,8 @@ def summary_keys(protocol: Protocol) -> list[str]:
 
 def score_keys(protocol: Protocol) -> list[str]:
     """The keys that every summary holds, in their order."""
+    if protocol.masks:
+        return ["mask_iou", "pixel_accuracy"]
     keys = [f"{ALIGNMENTS[name].prefix}{key}" for name in protocol.alignments for key in ("mpjpe_mm", "auc_j")]
     mesh = [ALIGNMENTS[name].prefix for name in protocol.mesh_alignments]
     keys += [f"{prefix}{key}" for prefix in mesh for key in ("mpvpe_mm", "auc_v")]

@@ -14,7 +14,7 @@ from handkit.evaluate.definitions import wrist_from_palm
 from handkit.evaluate.exclusion import kept_rows, with_exclusions
 from handkit.evaluate.files import find_files, read_hands, with_images
 from handkit.evaluate.matching import ReadHands, match, take
-from handkit.evaluate.options import EvaluateOptions
+from handkit.evaluate.options import SEGMENTERS, EvaluateOptions
 from handkit.evaluate.protocols import PROTOCOLS, Protocol, Thresholds, adapted, summary_keys
 from handkit.evaluate.score import score
 from handkit.evaluate.scores import Scores
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAILED: Final = 1
-_HIGHER_IS_BETTER: Final = ("auc", "f_score")
+_HIGHER_IS_BETTER: Final = ("auc", "f_score", "mask_iou", "accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,8 @@ def run_evaluate(
     protocol = chosen_protocol(options)
     _check_required(protocol, options)
     check_writable(out)
+    if protocol.masks:
+        return _score_masks(predictions, truth, out, protocol, options, show_progress=show_progress, force=force)
     for path in predictions.values():
         find_files(path, is_truth=False)
     dataset = _dataset(truth, protocol, options)
@@ -147,6 +149,31 @@ def _score_unlabelled(
     return _reported(out, protocol, scores, options, truth=shown, predictions={}, written=[])
 
 
+def _score_masks(
+    predictions: Mapping[str, Path],
+    root: Path | None,
+    out: Path,
+    protocol: Protocol,
+    options: EvaluateOptions,
+    *,
+    show_progress: bool,
+    force: bool,
+) -> EvaluateResult:
+    """The options' segmenters over their data set."""
+    dataset = _dataset(root, protocol, options)
+    unknown = [name for name in options.methods if name not in SEGMENTERS]
+    if unknown or predictions or dataset is None or not options.methods:
+        given = f"--method {', '.join(unknown)}" if unknown else "files" if predictions else "no data set and methods"
+        raise HandkitError(
+            f"{given}: {protocol.name} is of segmenters over a data set",
+            f"give --dataset, --data and --method {' or '.join(SEGMENTERS)} alone",
+        )
+    from handkit.evaluate.segmentation import score_segmentation
+
+    scores, truth = score_segmentation(dataset, out, protocol, options, show_progress=show_progress, force=force)
+    return _reported(out, protocol, scores, options, truth=truth, predictions={}, written=[])
+
+
 def _reported(
     out: Path,
     protocol: Protocol,
@@ -171,11 +198,12 @@ def chosen_protocol(options: EvaluateOptions) -> Protocol:
     protocol = PROTOCOLS[options.protocol]
     changes: dict[str, object] = {"--align": options.alignments, "--thresholds": options.thresholds}
     given = [name for name, value in changes.items() if value is not None]
-    if not protocol.needs_truth:
+    if not protocol.needs_truth or protocol.masks:
         changes |= {"--submission": options.submission, "--root-joint": options.root_joint}
         given = [name for name, value in changes.items() if value is not None]
         if given:
-            raise HandkitError(f"{' and '.join(given)}: {protocol.name} compares with no truth", "leave it out")
+            words = "masks alone" if protocol.masks else "with no truth"
+            raise HandkitError(f"{' and '.join(given)}: {protocol.name} compares {words}", "leave it out")
     if protocol.official and given:
         raise HandkitError(f"{' and '.join(given)} would change the official {protocol.name}", "use --protocol custom")
     if options.root_joint is not None and protocol.root_joint is None:
@@ -185,7 +213,7 @@ def chosen_protocol(options: EvaluateOptions) -> Protocol:
 
 
 def missed_requirements(scores: list[Scores], required: tuple[tuple[str, float], ...]) -> list[str]:
-    """A sentence for every bound that a method does not keep: errors at most, AUC and F-scores at least."""
+    """A sentence for every bound that a method does not keep: errors at most, AUC, F-scores and masks' at least."""
     missed = []
     for result in scores:
         for key, bound in required:
