@@ -22,8 +22,9 @@ What was done before with the same options is skipped, and what was interrupted 
 
 With --rig, PREDICTIONS are one per synchronous, calibrated camera, in the order of the rig's views: a hand that several
 see is refined against all of them, and every camera gets its hands.npz in its own frame. The rig is JSON,
-{"unit_m": 0.001, "views": \\[{"name", "K", "R", "T", "distortion"}, ...]}: x_cam = R x_world + T with T in units of
-unit_m metres (without it, by the size of the hands); or OpenCV's file of a calibrated pair, K1, D1, K2, D2, R, T.
+{"unit_m": 0.001, "views": \\[{"name", "K", "R", "T", "distortion", "size"}, ...]}: x_cam = R x_world + T with T in
+units of unit_m metres (without it, by the size of the hands), size \\[width, height]; or OpenCV's file of a calibrated
+pair, K1, D1, K2, D2, R, T.
 --images and --masks may hold a folder per view, of its name. Results are of pictures without lens distortion.
 
 [bold]Examples[/bold]

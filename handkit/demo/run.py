@@ -115,6 +115,7 @@ def run_demo(
     except KeyboardInterrupt:
         interrupted = True
         records += [record for unit in units[reached:] for record in _so_far(unit, tools)]
+        records += [InputRecord(input=str(path), kind="view", status="not done") for path in options.stereo or ()]
     finally:
         tools.sources.close()
     summary = build_summary(

@@ -163,6 +163,20 @@ def test_generated_pairs_from_the_command_line(pairs: Path, checkpoint: Path, tm
     assert json.loads(again.stdout)["stereo"] == summary["stereo"]
 
 
+def test_an_interrupted_run_says_what_is_not_done(
+    pairs: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("handkit.demo.stereo.job.match_sightings", stop)
+    views = pairs / "left" / "0.png", pairs / "right" / "0.png"
+    options = DemoOptions(method="handnet", checkpoint=checkpoint, stereo=views, rig=pairs / "rig.json")
+    result = run_demo([], tmp_path, options)
+    assert result.exit_code == 130
+    assert [(record.input, record.status) for record in result.records] == [(str(path), "not done") for path in views]
+
+
 def test_a_checkpoint_of_one_view_is_told(pairs: Path, tmp_path: Path) -> None:
     mono = write_handnet(tmp_path / "net.safetensors")
     options = DemoOptions(
