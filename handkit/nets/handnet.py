@@ -28,7 +28,7 @@ PARTS: Final = ("image_head", "keypoint_head", "fusion", "tail", "regressor", "s
 STEREO_PARTS: Final = ("adapted_head", "stereo")
 Inputs = Literal["both", "image", "keypoints"]
 
-_SMALLEST, _STEP = 64, 32  # px
+_SMALLEST, _STEP = 32, 32  # px
 
 
 class HandNetOutput(NamedTuple):
@@ -48,7 +48,7 @@ class HandNetOutput(NamedTuple):
 
 
 class HandNet(nn.Module):
-    """ResNet-50, or a compact RegNet, whose first three stages are there once for images and once for heat maps.
+    """ResNet-50, or a compact network, whose first three stages are there once for images and once for heat maps.
 
     `inputs` says what it can see: a network of keypoints has no image head, fusion or segmentation, one of images no
     keypoint head or fusion. `sigma` is that of the heat maps it is trained with, in image widths
@@ -109,7 +109,7 @@ class HandNet(nn.Module):
         adapted: bool = False,
         pairs: bool = False,
     ) -> HandNetOutput:
-        """RGB in [0, 1], heat maps, or both; the crop's side a multiple of 32 px from 64 on.
+        """RGB in [0, 1], heat maps, or both; the crop's side a multiple of 32 px from 32 on.
 
         Where one is None, its head and the fusion are left out and the other's map goes into the tail. There is no mask
         without images. With `adapted` images are seen by the second image head. With `pairs` the first half of the

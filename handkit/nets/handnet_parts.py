@@ -7,12 +7,14 @@ head, the last two the tail.
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from handkit.errors import HandkitError
 from handkit.hand.scaled import positive_scale
 from handkit.nets.backbones import WeightsPath, build_backbone
 from handkit.nets.weak_hand import PreciseLinear
@@ -22,11 +24,17 @@ SHAPE: Final = 10
 FEATURES: Final = 512
 JOINTS: Final = 21
 # Channels of Down1 to Down5.
-WIDTHS: Final = {"resnet50": (64, 256, 512, 1024, 2048), "regnet_x_400mf": (32, 32, 64, 160, 400)}
+WIDTHS: Final = {
+    "resnet50": (64, 256, 512, 1024, 2048),
+    "regnet_x_400mf": (32, 32, 64, 160, 400),
+    "plain": (64, 128, 256, 512, 512),
+}
 # An upright hand of 0.18 m fills 60 % of the crop, its wrist in the middle below.
 REST_CAMERA: Final = (3.3, 0.0, 0.3)
 
 _HEAD: Final = 3  # stages
+_COLORS: Final = 3
+_FIRST_SIZE: Final = 5  # px, of the first plain convolution
 _SQUEEZE: Final = 8
 _NARROWEST: Final = 16
 _START_STD: Final = 0.001
@@ -60,10 +68,11 @@ class SplitBackbone(NamedTuple):
 def split_backbone(name: str, weights: WeightsPath | None = None) -> SplitBackbone:
     """A backbone of `WIDTHS` in its parts; the heads share no parameter.
 
+    "plain" is ours: one strided convolution a stage, which from random weights learns sooner than deeper ones.
     With torchvision's ImageNet weights every channel of the keypoint head's first convolution starts as the mean over
     the three colours; without, that layer is random.
     """
-    stages = _stages(name, build_backbone(name, weights))
+    stages = _plain_stages(weights) if name == "plain" else _stages(name, build_backbone(name, weights))
     drawn = copy.deepcopy(stages[:_HEAD])
     drawn[0][0] = _for_heatmaps(drawn[0][0], from_colors=weights is not None)
     return SplitBackbone(Stages(stages[:_HEAD], 1), Stages(drawn, 1), Stages(stages[_HEAD:], _HEAD + 1))
@@ -79,6 +88,17 @@ def _stages(name: str, backbone: nn.Sequential) -> list[nn.Sequential]:
         return [some("conv1", "bn1", "relu"), some("maxpool", "layer1"), *map(some, ("layer2", "layer3", "layer4"))]
     stem, trunk = children["stem"].children(), children["trunk_output"].children()
     return [nn.Sequential(*stem), *(nn.Sequential(block) for block in trunk)]
+
+
+def _plain_stages(weights: WeightsPath | None) -> list[nn.Sequential]:
+    if weights is not None:
+        raise HandkitError('the backbone "plain" is not torchvision\'s', "leave its weights out")
+    channels = (_COLORS, *WIDTHS["plain"])
+    stages = [
+        nn.Sequential(*_conv(before, after, size=_FIRST_SIZE if before == _COLORS else 3, stride=2))
+        for before, after in pairwise(channels)
+    ]
+    return [stage.to(memory_format=torch.channels_last) for stage in stages]
 
 
 def _for_heatmaps(first: nn.Module, *, from_colors: bool) -> nn.Conv2d:
@@ -196,7 +216,7 @@ class SegmentationDecoder(nn.Module):
         return self.last(self.up5(low, None)).squeeze(1)
 
 
-def _conv(before: int, after: int) -> tuple[nn.Module, ...]:
-    conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+def _conv(before: int, after: int, *, size: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:
+    conv = nn.Conv2d(before, after, size, stride, size // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)
