@@ -43,7 +43,6 @@ from handkit.data.handnet_rows import RowCutter, flat_rows
 from handkit.data.sample import stack_samples
 from handkit.data.staged_batches import BatchSource
 from handkit.data.stereo import StereoDataset
-from handkit.geometry.rotations import rotation_about
 from handkit.hand.model import HandModel
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class HandCropBatches:
     def batches(self, start: int, place: Place) -> Iterator[Batch]:
         """This process's rows of the batches from number `start` on."""
         for number, batch in zip(count(start), self.source.batches(start, place), strict=False):
-            yield self._cutter(flat_rows(batch, place.device), number, place, varied=True)
+            yield self._cutter(flat_rows(batch, place.device), number, place, varied=True)[0]
 
     def fixed(self, number: int, batch: int, place: Place) -> list[Batch]:
         """The source's first `number` hands, centred, in batches in their order, the last one smaller.
@@ -79,20 +78,21 @@ class HandCropBatches:
         """
         alone, made, left = replace(place, rank=0, ranks=1), [], number
         for index, one in enumerate(self.source.batches(0, alone)):
-            made.append(_part(self._cutter(flat_rows(one, place.device), index, alone, varied=False), slice(left)))
+            hands, _ = self._cutter(flat_rows(one, place.device), index, alone, varied=False)
+            made.append(_part(hands, slice(left)))
             left -= len(made[-1]["key"])
             if left <= 0:
                 break
-        hands = _joined(made)
-        return list(place.own(_part(hands, slice(first, first + batch)) for first in range(0, number, batch)))
+        every = _joined(made)
+        return list(place.own(_part(every, slice(first, first + batch)) for first in range(0, number, batch)))
 
 
 class StereoCropBatches:
     """Crops of both views of the pairs of `source`, shards of `handkit generate stereo`; a batch is of so many pairs.
 
     `rows` are the pairs to take, all unless told; every epoch gives each once, in an order by (seed, epoch). The views
-    are cut and moved each on its own, but turned alike: a turn of a picture is one of its camera about its axis, and of
-    `right_from_left` with them, which then is no longer along x. All else as for `HandCropBatches`.
+    are cut and moved each on its own, but turned alike: a turn of a picture is one of its camera about its axis, and
+    turns `right_from_left` with it, which then is no longer along x. All else as for `HandCropBatches`.
     """
 
     def __init__(
@@ -138,24 +138,22 @@ class StereoCropBatches:
         right, left = (flat_rows(one, place.device) for one in (batch["right"], batch["left"]))
         own_side = right["is_right"]
         rows = {key: _views(own_side, right[key], left[key]) for key in right}
-        made = self._cutter(rows, number, place, varied=varied, views=2)
+        made, R = self._cutter(rows, number, place, varied=varied, views=2)
         between = batch["right_from_left"].to(place.device).double()
-        made["right_from_left"] = turned_pair(mirrored_pair(between, ~own_side), made.pop("turn").chunk(2)[0]).float()
-        return made
+        return {**made, "right_from_left": pair_after(between, ~own_side, *R.chunk(2)).float()}
 
 
-def mirrored_pair(right_from_left: Float[Tensor, "M 3 4"], mirrored: Bool[Tensor, " M"]) -> Float[Tensor, "M 3 4"]:
-    """Of pairs whose mirror images have changed places, where `mirrored`."""
+def pair_after(
+    right_from_left: Float[Tensor, "M 3 4"],
+    exchanged: Bool[Tensor, " M"],
+    right_axes: Float[Tensor, "M 3 3"],
+    left_axes: Float[Tensor, "M 3 3"],
+) -> Float[Tensor, "M 3 4"]:
+    """[R|t] of pairs whose views have changed places where `exchanged`, and then moved points by x -> axes x."""
     R, t = right_from_left[..., :3], right_from_left[..., 3:]
-    mirror = torch.diag(R.new_tensor([-1, 1, 1]))
-    other = mirror @ torch.cat([R.mT @ mirror, -R.mT @ t], -1)
-    return torch.where(mirrored[:, None, None], other, right_from_left)
-
-
-def turned_pair(right_from_left: Float[Tensor, "M 3 4"], turn: Float[Tensor, " M"]) -> Float[Tensor, "M 3 4"]:
-    """Of pairs whose pictures have both been turned by so many radians, x towards y."""
-    Q = rotation_about("z", turn)
-    return torch.cat([Q @ right_from_left[..., :3] @ Q.mT, Q @ right_from_left[..., 3:]], -1)
+    other = torch.cat([R.mT, -R.mT @ t], -1)
+    between = torch.where(exchanged[:, None, None], other, right_from_left)
+    return torch.cat([right_axes @ between[..., :3] @ left_axes.mT, right_axes @ between[..., 3:]], -1)
 
 
 @dataclass(frozen=True)

@@ -151,15 +151,16 @@ def cut_crops(
     *,
     hand: HandModel,
     is_own: Bool[Tensor, " N"],
-) -> dict[str, Any]:
-    """The batch, but for `key`."""
+) -> tuple[dict[str, Any], Float[Tensor, "N 3 3"]]:
+    """The batch, but for `key`, and by which matrix each hand's points have moved in its camera's frame."""
     size = settings.size
     crop_from_mirrored = place_crops(rows, mirror, found, changes, settings)
     transform = crop_from_mirrored @ mirror
     points = torch.where(found.seen[..., None], transform_points(found.points, crop_from_mirrored) / size, 0.0)
     batch: dict[str, Any] = {"keypoints": points.float(), "keypoint_scores": found.scores.float()}
-    batch |= handnet_targets(rows, transform, size=size, hand=hand, is_own=is_own)
-    return batch | _pictures(rows, transform, changes, settings) if settings.want_image else batch
+    targets, R = handnet_targets(rows, transform, size=size, hand=hand, is_own=is_own)
+    pictures = _pictures(rows, transform, changes, settings) if settings.want_image else {}
+    return {**batch, **targets, **pictures}, R
 
 
 def place_crops(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from handkit.data.batch_numbers import Batch
@@ -39,10 +39,12 @@ class RowCutter:
     seed: int
     settings: CropSettings
 
-    def __call__(self, rows: dict[str, Any], number: int, place: Place, *, varied: bool, views: int = 1) -> Batch:
-        """The batch of a number; rows are those of this process, of `views` one after the other.
+    def __call__(
+        self, rows: dict[str, Any], number: int, place: Place, *, varied: bool, views: int = 1
+    ) -> tuple[Batch, Float[Tensor, "N 3 3"]]:
+        """The batch of a number, and by which matrix each row's points have moved in its camera's frame.
 
-        With several, their turns are the first one's, and `turn` [N] rad is told.
+        Rows are those of this process, of `views` one after the other, which are turned alike.
         """
         rng = np.random.default_rng((self.seed, number, _VARIED if varied else _FIXED))
         device, each = place.device, len(rows["key"]) // views
@@ -54,9 +56,8 @@ class RowCutter:
         changes = replace(changes, turn=changes.turn[:each].repeat(views))
         is_own, is_anothers = self._whose(rows)
         rows = {**rows, "vertices_valid": rows["vertices_valid"] & ~is_anothers}  # a mesh of other vertices
-        batch = cut_crops(rows, mirror, found, changes, self.settings, hand=self.hand, is_own=is_own)
-        batch["key"] = rows["key"]
-        return batch if views == 1 else batch | {"turn": torch.deg2rad(self.settings.rotate_deg * changes.turn)}
+        batch, R = cut_crops(rows, mirror, found, changes, self.settings, hand=self.hand, is_own=is_own)
+        return {**batch, "key": rows["key"]}, R
 
     def _whose(self, rows: dict[str, Any]) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
         """Whether parameters are those of `hand`, and whether of another model; with no name neither."""

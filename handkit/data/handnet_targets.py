@@ -35,8 +35,10 @@ def handnet_targets(
     size: int,
     hand: HandModel,
     is_own: Bool[Tensor, " N"],
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Float[Tensor, "N 3 3"]]:
     """Targets of N hands after `transform`s to crops of `size` px; keys as `handkit.data.handnet_batches` has them.
+
+    And by which matrix each has moved points in the camera's frame.
 
     `rows` has the keys of the schema, [N, ...], joint 0 the wrist. `is_own`: parameters are those of `hand`. Where
     something is not known, or no wrist to count from, there are zeros, and its flag is False.
@@ -71,7 +73,7 @@ def handnet_targets(
         name: torch.where(_each(seen[name], value.ndim - seen[name].ndim), value, 0.0).float()
         for name, value in moved.items()
     }
-    return targets | {f"{name}_valid": flag for name, flag in valid.items()}
+    return targets | {f"{name}_valid": flag for name, flag in valid.items()}, R
 
 
 def _pose(

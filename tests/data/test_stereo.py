@@ -14,6 +14,7 @@ from handkit.data.stereo import StereoDataset, StereoStream
 from handkit.errors import HandkitError
 from handkit.hand import ManoLayer
 from tests.data.making import HAND, mask, npz, picture, png, sequence_arrays, write_card, write_tar
+from tests.data.posing import HANDS
 
 K_LEFT = np.array([[50, 0, 24], [0, 52, 22], [0, 0, 1]])
 K_RIGHT = np.array([[51, 0, 23], [0, 52, 22], [0, 0, 1]])
@@ -21,7 +22,7 @@ RT_LEFT = np.hstack([cv2.Rodrigues(np.array([0.1, -0.2, 0.3]))[0], [[0.01], [0.0
 RT_RIGHT = RT_LEFT - np.array([[0, 0, 0, 0.063], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
-def pair_arrays(number: int) -> dict[str, np.ndarray]:
+def pair_arrays(number: int, side: str = "right") -> dict[str, np.ndarray]:
     """A hand in a world in which neither camera is the origin."""
     drawn = sequence_arrays(number, 1, 45)[0]
     rng = np.random.default_rng(number)
@@ -31,22 +32,23 @@ def pair_arrays(number: int) -> dict[str, np.ndarray]:
     layer = {
         key: torch.from_numpy(known[names.get(key, key)]) for key in ("hand_pose", "betas", "global_orient", "transl")
     }
-    posed = ManoLayer(HAND)(**layer)
-    known |= {"vertices": posed.vertices.numpy(), "joints_3d": posed.joints.numpy(), "is_right": np.array(True)}
+    posed = ManoLayer(HANDS[side])(**layer)
+    known |= {"vertices": posed.vertices.numpy(), "joints_3d": posed.joints.numpy()}
+    known["is_right"] = np.array(side == "right")
     for view, K, Rt in (("left", K_LEFT, RT_LEFT), ("right", K_RIGHT, RT_RIGHT)):
         pixels = (known["joints_3d"] @ Rt[:, :3].T + Rt[:, 3]) @ K.T
         known |= {f"joints_2d_{view}": pixels[:, :2] / pixels[:, 2:], f"K_{view}": K, f"Rt_{view}": Rt}
     return {key: value if value.dtype == bool else value.astype(np.float32) for key, value in known.items()}
 
 
-def write_pairs(folder: Path, *, shards: int = 2, each: int = 3) -> Path:
+def write_pairs(folder: Path, *, shards: int = 2, each: int = 3, side: str = "right") -> Path:
     folder.mkdir(exist_ok=True)
     for shard in range(shards):
         parts = []
         for number in range(shard * each, (shard + 1) * each):
             found = {"left.png": png(picture(number)), "right.png": png(picture(100 + number))}
             found |= {"left_mask.png": png(mask(number)), "right_mask.png": png(mask(50 + number))}
-            found["hand.npz"] = npz(pair_arrays(number))
+            found["hand.npz"] = npz(pair_arrays(number, side))
             parts += [(f"{number:06d}.{part}", content) for part, content in found.items()]
         write_tar(folder / f"stereo-train-{shard:06d}.tar", parts)
     write_card(folder, "stereo")
