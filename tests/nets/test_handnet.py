@@ -145,12 +145,24 @@ def test_parameter_counts(backbone: str) -> None:
     assert sum(value.numel() for value in network.parameters()) == sum(counts.values())
 
 
-@pytest.mark.parametrize("size", [64, 96, 160, 224])
+@pytest.mark.parametrize("size", [32, 64, 96, 160, 224])
 def test_shapes_at_several_sizes(stereo: HandNet, size: int) -> None:
     with torch.no_grad():
         found = stereo(*crops(2, size), pairs=True)
     assert [tuple(part.shape) for part in found] == [(2, 48), (2, 10), (2, 3), (2, 512), (2, size, size), (1, 48)]
     assert all(part.isfinite().all() for part in found)
+
+
+def test_plain_backbone_halves_the_map_five_times_and_takes_no_weights(tmp_path: Path) -> None:
+    network = HandNet(backbone="plain").eval()
+    with torch.no_grad():
+        images, heatmaps = crops(2)
+        maps = [*network.image_head(images), *network.tail(network.keypoint_head(heatmaps)[2])]
+    half = images.shape[-1] // 2
+    expected = [(64, half), (128, half // 2), (256, half // 4), (512, half // 8), (512, half // 16)]
+    assert [(part.shape[1], part.shape[2]) for part in maps] == expected
+    with pytest.raises(HandkitError, match="not torchvision's"):
+        HandNet(backbone="plain", backbone_weights=tmp_path / "imagenet.pth")
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -442,7 +454,7 @@ def fresh() -> HandNet:
     [
         (None, None, "images, heat maps of keypoints, or both"),
         ((2, 3, 80, 80), None, "80 x 80"),
-        ((2, 3, 32, 32), None, "32 x 32"),
+        ((2, 3, 16, 16), None, "16 x 16"),
         ((2, 3, 64, 96), None, "64 x 96"),
         (None, (2, 21, 100, 100), "100 x 100"),
         ((2, 4, 64, 64), None, r"\[2, 4, 64, 64\]"),
