@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +24,9 @@ from handkit.evaluate.engine import DONE, NO_HAND, Read, camera_of, pieced
 from handkit.evaluate.finders import DetectedFinder, picture_of
 from handkit.evaluate.rows import OwnRows
 from handkit.images import RgbImage
+from handkit.inference.load import Weights, warn_of_other_hand, words_of
 from handkit.inference.looks import Look, look_at, square_around_joints
+from handkit.inference.trained import TrainedPredictor
 
 logger = logging.getLogger(__name__)
 
@@ -48,31 +50,31 @@ class Place(NamedTuple):
     square: Float[np.ndarray, "4"]
 
 
-class Sight(NamedTuple):
-    """What a network sees: pictures `size` px wide, of squares `box_scale` times the hand's longer side."""
-
-    size: int
-    box_scale: float
-
-
 class LookingEngine(ABC):
-    """A checkpoint's network, shown the squares of hands.
+    """A checkpoint's network on a device, shown the squares of hands.
 
     A hand is seen in the square about its annotated outline, else about the box in which MediaPipe finds it.
     Frames of one sequence and side are one track, in order; pictures of a data set without sequences are each alone.
+    `network` is the kind of the checkpoint's, `weights` where it is looked for.
     """
 
-    def __init__(self, dataset: AnnotatedDataset, truth: HandSet | None, *, checkpoint: Path, hand: str) -> None:
-        self._dataset, self._truth, self._checkpoint = dataset, truth, checkpoint
+    network: ClassVar[str] = "seqhand"
+    weights: ClassVar[Weights | None] = None
+
+    def __init__(
+        self, dataset: AnnotatedDataset, truth: HandSet | None, *, checkpoint: Path, hand: str, device: str
+    ) -> None:
+        self._dataset, self._truth, self._checkpoint, self._device = dataset, truth, checkpoint, device
         self._hands = HandPair(hand)
+        self._opened: TrainedPredictor | None = None
         self._finder: DetectedFinder | None = None
         self._sides_known = bool(getattr(dataset, "sides_known", True))
         self.words = ""
         self.key: Sequence[Any] = (checkpoint.name, hashlib.sha256(checkpoint.read_bytes()).hexdigest())
 
     @abstractmethod
-    def _begin(self) -> Sight:
-        """Load what is not loaded, forget what was seen, set `words`; how the network is shown hands."""
+    def _open(self) -> TrainedPredictor:
+        """The network of the checkpoint, on the device."""
 
     @abstractmethod
     def _rows(self, looked: Sequence[Looked]) -> list[OwnRows]:
@@ -81,8 +83,15 @@ class LookingEngine(ABC):
     @abstractmethod
     def _generated(
         self, sample: HandSample, image: RgbImage, box_scale: float
-    ) -> tuple[Place, Float[np.ndarray, "3 3"]]:
-        """Where to look in a picture that a weak camera alone annotates, and its K."""
+    ) -> tuple[Place, Float[np.ndarray, "3 3"]] | None:
+        """Where to look in a picture that a weak camera alone annotates, and its K; None where no hand is seen."""
+
+    def _begin(self) -> None:  # noqa: B027 - most networks see every picture alone
+        """Forget what was seen."""
+
+    def _named(self, words: str) -> str:
+        """The words of hands.npz of those of the network."""
+        return words
 
     def pieces(self) -> list[range]:
         """Whole sequences, so that a piece made again starts from the same state."""
@@ -94,11 +103,12 @@ class LookingEngine(ABC):
         return [range(first, end) for first, end in zip(cuts, [*cuts[1:], len(self._dataset)], strict=True)]
 
     def predict(self, chosen: range, on_read: Callable[[], None]) -> OwnRows:
-        sight = self._begin()
+        self._load()
+        self._begin()
         read: list[Read] = []
         waiting: list[Looked] = []
         parts: list[OwnRows] = []
-        for index, looked in zip(chosen, ahead(self._looks(chosen, sight), 32), strict=True):
+        for index, looked in zip(chosen, ahead(self._looks(chosen), 32), strict=True):
             if len(waiting) >= (_AT_ONCE if self._begins(index) else _MOST_AT_ONCE):
                 parts += self._rows(waiting)
                 waiting = []
@@ -114,6 +124,13 @@ class LookingEngine(ABC):
         if self._finder is not None:
             self._finder.close()
 
+    def _load(self) -> TrainedPredictor:
+        if self._opened is None:
+            self._opened = self._open()
+            self.words = self._named(words_of(self._opened, self._checkpoint))
+            warn_of_other_hand(self._opened, self._checkpoint, self._hands.name)
+        return self._opened
+
     def _sequence(self, index: int) -> str:
         """Empty for a picture that stands alone."""
         if self._truth is None or self._truth.sequences is None:
@@ -124,27 +141,28 @@ class LookingEngine(ABC):
         sequence = self._sequence(index)
         return index == 0 or not sequence or sequence != self._sequence(index - 1)
 
-    def _looks(self, chosen: range, sight: Sight) -> Iterator[Looked]:
+    def _looks(self, chosen: range) -> Iterator[Looked]:
         for index in chosen:
             try:
-                yield self._look(index, sight)
+                yield self._look(index)
             except HandkitError as error:
                 name = str(index) if self._truth is None else self._truth.ids[index]
                 logger.warning("%s: %s", name, error.what)
                 yield Looked(name, f"failed: {error.what}")
 
-    def _look(self, index: int, sight: Sight) -> Looked:
+    def _look(self, index: int) -> Looked:
+        sight = self._load()
         sample = self._dataset[index]
         image = picture_of(sample)
         if sample["weak_valid"] and not sample["K_valid"]:
-            place, K = self._generated(sample, image, sight.box_scale)
-            camera = WEAK
+            seen, camera = self._generated(sample, image, sight.box_scale), WEAK
         else:
             found = self._place(sample, sight.box_scale)
-            if found is None:
-                return Looked(sample["name"], NO_HAND)
-            place, (K, camera) = found, camera_of(sample)
-        hand, square = place
+            K, camera = camera_of(sample)
+            seen = None if found is None else (found, K)
+        if seen is None:
+            return Looked(sample["name"], NO_HAND)
+        (hand, square), K = seen
         sequence = self._sequence(index)
         frame = index if self._truth is None or self._truth.frames is None else self._truth.frames[index]
         track = f"{sequence}/{'right' if hand.is_right else 'left'}" if sequence else index
@@ -159,10 +177,13 @@ class LookingEngine(ABC):
                 return outlined(sample, box_scale)
             except HandkitError:  # nothing says where it is
                 pass
+        found = self._detector().find(sample)
+        return None if found is None else Place(found.hand, square_around_joints(found.hand.bbox, box_scale))
+
+    def _detector(self) -> DetectedFinder:
         if self._finder is None:
             self._finder = DetectedFinder(sides_known=self._sides_known)
-        found = self._finder.find(sample)
-        return None if found is None else Place(found.hand, square_around_joints(found.hand.bbox, box_scale))
+        return self._finder
 
 
 def outlined(sample: HandSample, box_scale: float) -> Place:

@@ -29,8 +29,8 @@ class EvaluateOptions:
     """Options of one run; `alignments`, `thresholds` (start, stop in mm; steps), `root_joint` replace the protocol's.
 
     `exclude` names samples or the files that list them, `require` bounds by key, `fps` gives accelerations in seconds
-    too. `data` is the root of `dataset` where the truth is not its own; `methods` are run over it, "seqhand"
-    and "s2hand" once for each of `checkpoints` under its name, on `device`.
+    too. `data` is the root of `dataset` where the truth is not its own; `methods` are run over it, those of networks
+    once for each of `checkpoints` under its name, on `device`.
     """
 
     protocol: str

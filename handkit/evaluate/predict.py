@@ -25,16 +25,24 @@ from handkit.errors import HandkitError
 from handkit.evaluate.engine import DONE, NO_HAND, Engine
 from handkit.evaluate.finders import FINDERS
 from handkit.evaluate.fitted import FitEngine
+from handkit.evaluate.handnet import HandNetEngine, HandNetGivenEngine, HandNetImageEngine
+from handkit.evaluate.looking import LookingEngine
 from handkit.evaluate.network import NetworkEngine
 from handkit.evaluate.rows import HANDS, join_own, read_own, save_own
 from handkit.evaluate.s2hand import S2HandEngine
 from handkit.export.predictions import Predictions
 from handkit.files import atomic_path, check_writable
-from handkit.inference.load import S2HAND, find_checkpoint
+from handkit.inference.load import find_checkpoint
 
 logger = logging.getLogger(__name__)
 
-NETWORKS: Final = ("seqhand", "s2hand")
+NETWORKS: Final[dict[str, type[LookingEngine]]] = {
+    "seqhand": NetworkEngine,
+    "s2hand": S2HandEngine,
+    "handnet": HandNetEngine,
+    "handnet-image": HandNetImageEngine,
+    "handnet-given": HandNetGivenEngine,
+}
 METHODS: Final = (*FINDERS, *NETWORKS)
 RECORD: Final = "predict.json"
 _PARTS: Final = ".predict.parts"
@@ -54,8 +62,8 @@ def predict(
 ) -> Path:
     """Run `method`, one of `METHODS`, over all samples into `out`/hands.npz; predict.json says what was found.
 
-    "seqhand" and "s2hand" are the network of `checkpoint` (the shipped one unless told) on `device`; the others fit in
-    batches of `batch_size`. What the same run wrote before is kept unless `force`. `hand` names the hand model.
+    `NETWORKS` are those of `checkpoint` (the shipped one unless told) on `device`; the others fit in batches of
+    `batch_size`. What the same run wrote before is kept unless `force`. `hand` names the hand model.
     Progress goes to stderr where that is a terminal. A sample that cannot be read is warned of and does not stop the
     others. Raises HandkitError for an unknown method, for no samples, and where `out` cannot be written.
     """
@@ -69,12 +77,10 @@ def predict(
     except HandkitError:  # nothing to score with, but pictures
         truth = None
     engine: Engine
-    if method == "seqhand":
-        found = find_checkpoint(checkpoint)
-        engine = NetworkEngine(dataset, truth, checkpoint=found, hand=hand, device=device)
-    elif method == "s2hand":
-        found = find_checkpoint(checkpoint, S2HAND)
-        engine = S2HandEngine(dataset, truth, checkpoint=found, hand=hand, device=device)
+    if method in NETWORKS:
+        kind = NETWORKS[method]
+        found = find_checkpoint(checkpoint, kind.weights)
+        engine = kind(dataset, truth, checkpoint=found, hand=hand, device=device)
     else:
         engine = FitEngine(dataset, truth, method=method, hand=hand, batch_size=batch_size)
     key = _fingerprint(dataset, truth, [batch_size, method, hand, _stamp(Path(hand))], engine)

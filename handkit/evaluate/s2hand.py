@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from handkit.data.annotations import AnnotatedDataset
-from handkit.data.hands import HandSet
 from handkit.data.sample import HandSample
 from handkit.demo.network import rows_by_side
-from handkit.evaluate.looking import WEAK, Looked, LookingEngine, Place, Sight, outlined
+from handkit.evaluate.looking import WEAK, Looked, LookingEngine, Place, outlined
 from handkit.evaluate.rows import OwnRows
 from handkit.export.predictions import Predictions
 from handkit.geometry.cameras import K_from_focal
@@ -21,7 +18,7 @@ from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angl
 from handkit.hand.scaled import CANONICAL_FOCAL
 from handkit.images import RgbImage
 from handkit.inference.keypoints import SeenKeypoints
-from handkit.inference.load import warn_of_other_hand, words_of
+from handkit.inference.load import S2HAND
 from handkit.inference.s2hand import S2HandPredictor, hands_in_front, load_s2hand
 
 _MOVED: Final = ("joints_3d", "global_orient", "transl", "K")
@@ -34,24 +31,16 @@ class S2HandEngine(LookingEngine):
     it; its row stands about the hand's own origin (`about_origin`), for so does the truth.
     """
 
-    def __init__(
-        self, dataset: AnnotatedDataset, truth: HandSet | None, *, checkpoint: Path, hand: str, device: str
-    ) -> None:
-        super().__init__(dataset, truth, checkpoint=checkpoint, hand=hand)
-        self._device = device
-        self._predictor: S2HandPredictor | None = None
+    network = "s2hand"
+    weights = S2HAND
+    predictor: S2HandPredictor
 
-    def _begin(self) -> Sight:
-        predictor = self._load()
-        return Sight(predictor.size, predictor.box_scale)
+    def _open(self) -> S2HandPredictor:
+        self.predictor = load_s2hand(self._checkpoint, self._device)
+        return self.predictor
 
-    def _load(self) -> S2HandPredictor:
-        if self._predictor is None:
-            self._predictor = load_s2hand(self._checkpoint, self._device)
-            finder = "" if self._sides_known else "MediaPipe Hands + "
-            self.words = finder + words_of(self._predictor, self._checkpoint)
-            warn_of_other_hand(self._predictor, self._checkpoint, self._hands.name)
-        return self._predictor
+    def _named(self, words: str) -> str:
+        return words if self._sides_known else f"MediaPipe Hands + {words}"
 
     def _generated(
         self, sample: HandSample, image: RgbImage, box_scale: float
@@ -63,7 +52,7 @@ class S2HandEngine(LookingEngine):
     def _rows(self, looked: Sequence[Looked]) -> list[OwnRows]:
         sightings = [one.sighting for one in looked if one.sighting is not None]
         cameras = np.stack([sighting.K for sighting in sightings])
-        found = self._load().step([one.look for one in looked if one.look is not None], cameras)
+        found = self.predictor.step([one.look for one in looked if one.look is not None], cameras)
         hands = rows_by_side(sightings, found, self._hands, lambda side, _, model: hands_in_front(side, model))
         is_weak = np.array([one.camera == WEAK for one in looked])
         if is_weak.any():

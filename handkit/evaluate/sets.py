@@ -1,6 +1,7 @@
 """Data sets in an `evaluate` run: what the options say of one, its truth, and methods run over it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from handkit.errors import HandkitError
 from handkit.evaluate.options import EvaluateOptions
 from handkit.evaluate.predict import NETWORKS, predict
 from handkit.evaluate.protocols import Protocol
-from handkit.inference.load import S2HAND, find_checkpoint
+from handkit.inference.load import find_checkpoint
 
 PREDICTIONS: Final = "predictions"
 
@@ -56,18 +57,23 @@ def predict_methods(
 ) -> dict[str, Path]:
     """The predictions file of each method and checkpoint, made where it is not there yet.
 
-    Raises HandkitError where networks of two methods are asked for and all checkpoints are of one.
+    A checkpoint that several methods take is called after both. Raises HandkitError where networks of several kinds are
+    asked for and one of them has no checkpoint.
     """
-    runs: dict[str, tuple[str, Path | None]] = {}
     networks = [method for method in options.methods if method in NETWORKS]
+    taken = {
+        method: [one for one in options.checkpoints if _is_of(one[1], method, networks)]
+        for method in (networks if options.checkpoints else ())
+    }
+    takers = Counter(name for own in taken.values() for name, _ in own)
+    runs: dict[str, tuple[str, Path | None]] = {}
     for method in options.methods:
-        if method in networks and options.checkpoints:
-            own = {name: (method, path) for name, path in options.checkpoints if _is_of(path, method, networks)}
-            if not own:
-                raise HandkitError(f"no --checkpoint is of --method {method}", "give one, or leave the method out")
-            runs |= own
-        else:
+        if method not in taken:
             runs[method] = (method, None)
+        elif not taken[method]:
+            raise HandkitError(f"no --checkpoint is of --method {method}", "give one, or leave the method out")
+        for name, path in taken.get(method, ()):
+            runs[name if takers[name] == 1 else f"{name}-{method}"] = (method, path)
     return {
         name: predict(
             dataset,
@@ -84,8 +90,12 @@ def predict_methods(
 
 
 def _is_of(path: Path, method: str, networks: list[str]) -> bool:
-    """Whether a checkpoint goes to this method; of two methods to that whose network it says that it holds."""
-    if len(networks) == 1:
+    """Whether a checkpoint goes to this method: of methods of several kinds to those of the network that it holds."""
+    if len({NETWORKS[name].network for name in networks}) == 1:
         return True
-    info, _ = read_checkpoint(find_checkpoint(path, S2HAND))
-    return (method == "s2hand") == (info.network.get("name") == "s2hand")
+    try:
+        info, _ = read_checkpoint(find_checkpoint(path, NETWORKS[method].weights))
+    except HandkitError:  # a run's folder of another kind has other stages
+        return False
+    name = info.network.get("name")
+    return NETWORKS[method].network == (name if name in ("s2hand", "handnet") else "seqhand")

@@ -338,7 +338,8 @@ def test_checkpoints_go_to_the_method_of_their_network(tmp_path: Path, monkeypat
 
 def test_without_weights_the_training_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("handkit.evaluate.predict.S2HAND", S2HAND._replace(usual="none-of-these.safetensors"))
+    nowhere = S2HAND._replace(usual="none-of-these.safetensors")
+    monkeypatch.setattr("handkit.evaluate.s2hand.S2HandEngine.weights", nowhere)
     folder = write_sequences(tmp_path / "val", shards=1, each=1, frames=1)
     arguments = ["evaluate", "--protocol", "seqhand", "--dataset", "seqhand", "--data", str(folder)]
     result = CliRunner().invoke(app, [*arguments, "--method", "s2hand", "--out", str(tmp_path / "out")])
