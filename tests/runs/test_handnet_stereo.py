@@ -8,7 +8,14 @@ import torch
 from typer.testing import CliRunner
 
 from handkit.checkpoint import CheckpointInfo, save_checkpoint
+from handkit.data.handnet_batches import StereoCropBatches
+from handkit.hand.model import load_hand
+from handkit.hand.stereo import K_in_widths, camera_of_wrist
+from handkit.hand.weak import WeakPoseLayer
+from handkit.methods.handnet_stereo import measure_pairs
+from handkit.nets.handnet import HandNetOutput
 from handkit.nets.handnet_system import build_handnet, load_handnet
+from handkit.train import Place
 from handkit_cli import app
 
 RUNNER = CliRunner()
@@ -71,6 +78,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory, init: Path, shards: Path) 
         for error in ("pa_mpvpe_mm", "wrist_mpvpe_mm", "camera_mpvpe_mm"):
             assert held_out[f"{name}_{error}"] > 0
     return out
+
+
+@pytest.mark.parametrize("varied", [False, True], ids=["centred", "varied"])
+def test_batches_and_fusing_mean_the_same(varied: bool, shards: Path) -> None:
+    """Who says what a batch of pairs has as the truth is right, alone and fused: left hands and turned crops too."""
+    hand, size = load_hand("open"), 64
+    source = StereoCropBatches(
+        shards, hand, batch=PAIRS, size=size, noise=None, want_image=False, reposition=0.5, rotate_deg=60.0, seed=3
+    )
+    batch = next(source.batches(0, Place())) if varied else source.fixed(PAIRS, PAIRS, Place())[0]
+    moved = (batch["right_from_left"][:, 1:, 3].abs() > 1e-3).any()
+    assert bool(moved) == varied
+    camera = camera_of_wrist(batch["wrist"], K_in_widths(batch["K"], size))
+    weights = torch.randn(PAIRS, 48)
+    said = HandNetOutput(batch["pose"], batch["betas"], camera, torch.zeros(2 * PAIRS, 512), None, weights)
+    for name, error in measure_pairs(said, batch, WeakPoseLayer(hand), size=size).items():
+        assert error.max() < 0.02, name  # mm
 
 
 def test_all_but_what_learns_stays_bit_for_bit(trained: Path, init: Path) -> None:
