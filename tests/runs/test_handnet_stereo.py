@@ -82,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, init: Path, shards: Path) 
 
 @pytest.mark.parametrize("varied", [False, True], ids=["centred", "varied"])
 def test_batches_and_fusing_mean_the_same(varied: bool, shards: Path) -> None:
-    """Who says what a batch of pairs has as the truth is right, alone and fused: left hands and turned crops too."""
+    """Who says what a batch of pairs has as the truth is right, alone and fused, turned crops too."""
     hand, size = load_hand("open"), 64
     source = StereoCropBatches(
         shards, hand, batch=PAIRS, size=size, noise=None, want_image=False, reposition=0.5, rotate_deg=60.0, seed=3
