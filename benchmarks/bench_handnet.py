@@ -13,6 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from handkit.checkpoint import CheckpointInfo
+from handkit.hand import load_hand
+from handkit.inference.handnet import HandNetPredictor
+from handkit.inference.looks import look_at, square_around_joints
+from handkit.inference.placing import hands_in_camera
 from handkit.nets import HandNet, keypoint_heatmaps
 
 BATCH, SIZE, THREADS = 8, 224, 2
@@ -61,3 +66,25 @@ def test_heatmaps_a_second() -> None:
     with torch.inference_mode():
         taken = seconds(lambda: keypoint_heatmaps(points, scores, size=SIZE, sigma=0.02), rounds=5)
     print(f"\nheat maps: {1000 * taken / BATCH:.2f} ms a hand")
+
+
+@pytest.mark.parametrize("inputs", ["both", "keypoints"])
+@pytest.mark.parametrize("backbone", ["resnet50", "regnet_x_400mf"])
+def test_whole_way_a_second(backbone: str, inputs: str) -> None:
+    """From a picture of 640 x 480 px and its keypoints: square, crop, heat maps, network, the hand in the camera."""
+    network, hand = HandNet(backbone=backbone, inputs=inputs), load_hand("open")
+    info = CheckpointInfo("handnet", network.describe(), {"network": {"size": SIZE}}, 0, data={"box_scale": 1.5})
+    predictor = HandNetPredictor(network, info)
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    points = np.random.default_rng(1).uniform((200, 100), (420, 360), (BATCH, 21, 2))
+    K = np.repeat(np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])[None], BATCH, 0)
+
+    def pose() -> None:
+        squares = [square_around_joints(np.concatenate([p.min(0), p.max(0)]), 1.5) for p in points]
+        looks = [look_at(image, square, SIZE, is_right=True) for square in squares]
+        hands_in_camera(predictor.step(looks, points, np.ones((BATCH, 21))), K, hand)
+
+    taken = seconds(pose, rounds=5)
+    print(f"\n{backbone}, {inputs}, from picture to hand: {BATCH / taken:.1f} hands/s")
+    if backbone == "regnet_x_400mf":
+        assert BATCH / taken > BAR_HANDS_PER_S
