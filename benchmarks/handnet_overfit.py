@@ -24,14 +24,16 @@ from handkit.synth.batches import SyntheticBatches
 from handkit.train import Place, TrainResult
 
 HANDS = 16
-STEPS = {"image": 600, "keypoint": 200, "fusion": 50, "finalize": 600, "segmentation": 300}
+STEPS = {"image": 250, "keypoint": 150, "fusion": 50, "finalize": 250, "segmentation": 250}
 CHANGES = [
+    "network.size=96",
+    "data.frame_size=128",
     "data.noise=off",
     "loss.shape_prior=0.0",  # it holds to the mean shape what is to be known by heart
     "loss.joints_3d=100.0",
     "train.ema=off",
     "train.log_every=25",
-    "train.validate_every=100",
+    "train.validate_every=50",
     "train.save_every=1000",
     *(
         f"stages.{stage}.{key}"

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from handkit.ahead import ahead
 from handkit.data.color_jitter import ColorJitter
 from handkit.data.crops import HandCrops
 from handkit.data.handnet_batches import HandCropBatches
+from handkit.data.handnet_crops import CropOptions
 from handkit.data.posed_hands import PosedHandBatches
 from handkit.data.registry import build_training_dataset
 from handkit.data.sample import HandSample
@@ -29,6 +31,7 @@ from handkit.train import Place
 _ROOM: Final = 1.9
 # ... and held-out ones, which stay upright, a little: boxes of meshes and of joints differ.
 _HELD_OUT_ROOM: Final = 1.25
+_AHEAD: Final = 2
 _KINDS: Final = ("seqhand", "stereo")
 
 
@@ -84,52 +87,37 @@ class HandNetData:
 
     def training(self, stage: StageRecipe) -> BatchSource:
         """Varied crops, endless."""
-        data, train = self.settings.data, self.settings.train
-        noise = None if data.noise is None else data.noise.model_copy(update={"missing": stage.missing})
-        if noise is None and stage.missing:
+        data, drawn = self.settings.data, stage.drawn or self.settings.data.drawn
+        if data.noise is None and stage.missing:
             raise HandkitError("data.noise is off, so no keypoints can be missing", "set the stage's missing to 0")
-        crop = data.crop
-        moved: dict[str, Any] = {
+        crop, seed = data.crop, self.settings.train.seed
+        options = self._crop_options(stage.missing)
+        options |= {
             "reposition": crop.reposition,
             "rotate_deg": crop.rotate_deg,
             "scale_jitter": crop.scale_jitter,
         }
-        size = self.settings.network.size
-        if not self.known and (stage.drawn or data.drawn) == "poses":
-            return PosedHandBatches(hand=self.hand, batch=stage.batch, size=size, seed=train.seed, noise=noise, **moved)
-        return HandCropBatches(
-            self._stills(stage) if self.known else self._frames(stage.batch),
-            self.hand,
-            size=size,
-            box_scale=crop.box_scale,
-            seed=train.seed,
-            noise=noise,
-            blur=crop.blur,
-            want_image="image" in stage.sees,
-            **moved,
-        )
+        if not self.known and drawn == "poses":
+            return _CutAhead(PosedHandBatches(hand=self.hand, batch=stage.batch, seed=seed, **options))
+        source = self._stills(stage) if self.known else self._frames(stage.batch)
+        options |= {"blur": crop.blur, "want_image": "image" in stage.sees}
+        return _CutAhead(HandCropBatches(source, self.hand, seed=seed, **options))
 
-    def validation(self, place: Place) -> Iterator[Batch]:
-        """Centred crops of the hands to choose by, their keypoints as noisy as in use, none missing; no two runs'
-        differ."""
-        data, network = self.settings.data, self.settings.network
-        noise = None if data.noise is None else data.noise.model_copy(update={"missing": 0.0})
-        number, batch = data.validation_hands, min(64, data.validation_hands)
-        seed = data.validation_seed
+    def validation(self, place: Place) -> list[Batch]:
+        """Centred crops of the hands to choose by, the same in every run, their keypoints noisy and none missing."""
+        data = self.settings.data
+        number, seed = data.validation_hands, data.validation_seed
+        batch, options = min(64, number), self._crop_options(missing=0.0)
         if not self.known and data.drawn == "poses":
-            posed = PosedHandBatches(hand=self.hand, batch=batch, size=network.size, seed=seed, noise=noise)
-            return iter(posed.fixed(number, batch, place))
-        source: BatchSource = _InOrder(self.chosen, number, batch) if self.known else self._frames(batch, seed)
-        crops = HandCropBatches(
-            source,
-            self.hand,
-            size=network.size,
-            box_scale=data.crop.box_scale,
-            seed=seed,
-            noise=noise,
-            want_image=network.inputs != "keypoints",
-        )
-        return iter(crops.fixed(number, batch, place))
+            return PosedHandBatches(hand=self.hand, batch=batch, seed=seed, **options).fixed(number, batch, place)
+        source = _InOrder(self.chosen, number, batch) if self.known else self._frames(batch, seed)
+        options["want_image"] = self.settings.network.inputs != "keypoints"
+        return HandCropBatches(source, self.hand, seed=seed, **options).fixed(number, batch, place)
+
+    def _crop_options(self, missing: float) -> CropOptions:
+        data = self.settings.data
+        noise = None if data.noise is None else data.noise.model_copy(update={"missing": missing})
+        return {"size": self.settings.network.size, "box_scale": data.crop.box_scale, "noise": noise}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -183,6 +171,17 @@ class HeldOutHands:
         if not self._made:
             self._made.extend(self.hands.validation(place))
         yield from self._made
+
+
+@dataclass(frozen=True)
+class _CutAhead:
+    """Batches that are cut by a thread while the last one is learned from, where that is done on another device."""
+
+    source: BatchSource
+
+    def batches(self, start: int, place: Place) -> Iterator[Batch]:
+        made = self.source.batches(start, place)
+        return ahead(made, _AHEAD) if place.device.type == "cuda" else made
 
 
 @dataclass(frozen=True)
