@@ -56,8 +56,8 @@ torchrun it uses all the processes.
 
 _HANDNET_HELP = """Train HandNet (RealisticHands) in its stages: pictures, detected keypoints, both fused, and masks.
 
-Every stage is a run in OUT/STAGE with its own weights, log and previews; it begins with what the stage before it left,
-some parts learn and the others stay as they are. A run that was stopped goes on where it was by the same command.
+Every stage is a run in OUT/STAGE with its own weights, log and previews. It begins with what the one before it left;
+some parts learn, the others stay as they are. A run that was stopped goes on where it was by the same command.
 Without --data and --shards hands are drawn as training goes. Recipes: handnet as published, handnet-small for a CPU,
 handnet-keypoints for keypoints without pictures.
 
@@ -66,7 +66,7 @@ handnet-keypoints for keypoints without pictures.
     handkit pretrain handnet --out runs/handnet
     handkit pretrain handnet --recipe handnet-keypoints --out runs/keypoints
     handkit pretrain handnet --data freihand=FreiHAND --shards data/stereo --hand-model mano --out runs/mano
-    handkit pretrain handnet --recipe handnet-small --stage segmentation --set stages.segmentation.steps=500
+    handkit pretrain handnet --recipe handnet-small --set stages.image.steps=2000 --out runs/small
     handkit pretrain handnet --stage image --init runs/handnet/image/handnet.safetensors --dry-run
 """
 
