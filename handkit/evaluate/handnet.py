@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from handkit.data.sample import HandSample
+from handkit.demo.hands import is_in_picture
 from handkit.demo.network import keypoints_of
 from handkit.detect.detection import HandDetection, box_around
 from handkit.errors import HandkitError
@@ -27,8 +28,9 @@ _FINDERS: Final = {"mediapipe": "MediaPipe Hands + ", "given": "given keypoints 
 class HandNetEngine(LookingEngine):
     """HandNet and the keypoints that MediaPipe finds in the data set's box.
 
-    A hand is seen in the square about its keypoints, as demo cuts it. Where there are none it is the one about the
-    annotated joints, else about the outline, and the network makes do with the image; one of keypoints sees no hand.
+    A hand is seen in the square about its keypoints, as demo cuts it. Where there are none in the picture it is the one
+    about the annotated joints, else about the outline, and the network makes do with the image; one of keypoints sees
+    no hand.
     Rows of pictures that a weak camera annotates stand about the hand's own origin, as in `NetworkEngine`.
     """
 
@@ -69,7 +71,8 @@ class HandNetEngine(LookingEngine):
         else:
             self._given = self._given or GivenFinder(sides_known=self._sides_known)
             found = self._given.find(sample)
-        return None if found is None else found.hand
+        height, width = sample["image"].shape[1:]
+        return found.hand if found is not None and is_in_picture(found.hand, (width, height)) else None
 
     def _unseen(self, sample: HandSample, box_scale: float) -> Place | None:
         """Where the hand is, without its keypoints."""

@@ -227,6 +227,9 @@ def test_a_network_of_keypoints_sees_no_hand_without_them(tmp_path: Path, detect
     assert found.method == "MediaPipe Hands + handnet (net.safetensors, step 7, keypoints)"
     given = run(dataset, tmp_path / "given", weights, "handnet-given")
     assert len(given) == 5
+    detector.off = np.array([0.0, 500.0])
+    outside = run(dataset, tmp_path / "outside", weights)
+    assert outside.status.tolist() == 5 * ["no hand"], "keypoints of another picture"
     folder = write_sequences(tmp_path / "val", shards=1, each=1, frames=2)
     arguments = ["evaluate", "--protocol", "seqhand", "--dataset", "seqhand", "--data", str(folder)]
     arguments += ["--method", "handnet-image", "--checkpoint", str(weights), "--out", str(tmp_path / "scores")]
