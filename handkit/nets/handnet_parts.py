@@ -28,6 +28,7 @@ WIDTHS: Final = {
     "resnet50": (64, 256, 512, 1024, 2048),
     "regnet_x_400mf": (32, 32, 64, 160, 400),
     "plain": (64, 128, 256, 512, 512),
+    "plain-slim": (32, 64, 128, 256, 512),
 }
 # An upright hand of 0.18 m fills 60 % of the crop, its wrist in the middle below.
 REST_CAMERA: Final = (3.3, 0.0, 0.3)
@@ -68,11 +69,11 @@ class SplitBackbone(NamedTuple):
 def split_backbone(name: str, weights: WeightsPath | None = None) -> SplitBackbone:
     """A backbone of `WIDTHS` in its parts; the heads share no parameter.
 
-    "plain" is ours: one strided convolution a stage, which from random weights learns sooner than deeper ones.
+    "plain" and "plain-slim" are ours: one strided convolution a stage, which learns sooner from random weights.
     With torchvision's ImageNet weights every channel of the keypoint head's first convolution starts as the mean over
     the three colours; without, that layer is random.
     """
-    stages = _plain_stages(weights) if name == "plain" else _stages(name, build_backbone(name, weights))
+    stages = _plain_stages(name, weights) if name.startswith("plain") else _stages(name, build_backbone(name, weights))
     drawn = copy.deepcopy(stages[:_HEAD])
     drawn[0][0] = _for_heatmaps(drawn[0][0], from_colors=weights is not None)
     return SplitBackbone(Stages(stages[:_HEAD], 1), Stages(drawn, 1), Stages(stages[_HEAD:], _HEAD + 1))
@@ -90,10 +91,10 @@ def _stages(name: str, backbone: nn.Sequential) -> list[nn.Sequential]:
     return [nn.Sequential(*stem), *(nn.Sequential(block) for block in trunk)]
 
 
-def _plain_stages(weights: WeightsPath | None) -> list[nn.Sequential]:
+def _plain_stages(name: str, weights: WeightsPath | None) -> list[nn.Sequential]:
     if weights is not None:
-        raise HandkitError('the backbone "plain" is not torchvision\'s', "leave its weights out")
-    channels = (_COLORS, *WIDTHS["plain"])
+        raise HandkitError(f"the backbone {name} is not torchvision's", "leave its weights out")
+    channels = (_COLORS, *WIDTHS[name])
     stages = [
         nn.Sequential(*_conv(before, after, size=_FIRST_SIZE if before == _COLORS else 3, stride=2))
         for before, after in pairwise(channels)
