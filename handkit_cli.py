@@ -10,6 +10,7 @@ from handkit.cli.evaluate import EVALUATE_HELP, evaluate
 from handkit.cli.finetune import app as finetune_app
 from handkit.cli.generate import app as generate_app
 from handkit.cli.pretrain import app as pretrain_app
+from handkit.cli.pretrain_tables import HANDNET_TABLE_HELP, handnet_table
 from handkit.cli.refine import REFINE_HELP, refine
 from handkit.cli.selfsup import app as selfsup_app
 from handkit.cli.selfsup_tables import S2HAND_TABLE_HELP, s2hand_table
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command(help=DEMO_HELP)(demo)
 app.command(help=REFINE_HELP)(refine)
 app.add_typer(generate_app, name="generate")
+pretrain_app.command("handnet-table", help=HANDNET_TABLE_HELP)(handnet_table)
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(finetune_app, name="finetune")
 selfsup_app.command("s2hand-table", help=S2HAND_TABLE_HELP)(s2hand_table)

@@ -19,94 +19,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from handkit.checkpoint import CheckpointInfo
-from handkit.data.handnet_batches import StereoCropBatches
-from handkit.data.keypoint_noise import KeypointNoise
-from handkit.data.stereo import StereoDataset
 from handkit.errors import HandkitError
-from handkit.geometry import align
-from handkit.hand.model import load_hand
+from handkit.evaluate.pairs import score_pairs
 from handkit.hand.stereo import CAMERA_FUSIONS
-from handkit.hand.weak import WeakPoseLayer
-from handkit.inference.trained import box_scale, crop_size
-from handkit.methods.handnet_stereo import fused_hand, measure_pairs, mono_hand, say_views, true_hand
-from handkit.metrics import f_score
-from handkit.nets.handnet import HandNet
-from handkit.nets.handnet_system import load_handnet
-from handkit.train import Place
 
-THRESHOLDS_M = (0.005, 0.015)
 PUBLISHED = {"mono": (1.65, 0.352, 0.860), "fused": (0.94, 0.578, 0.967)}
-BATCH = 32
-COLUMNS = ("pa_cm", "f_5mm", "f_15mm", "wrist_cm", "camera_cm")
-
-
-def held_out(info: CheckpointInfo, pairs: StereoDataset, *, every: bool) -> np.ndarray:
-    share = 1.0 if every else float(info.recipe["data"]["held_out"])
-    return np.arange(len(pairs) - round(share * len(pairs)), len(pairs))
-
-
-def measure(network: HandNet, batch: dict, layer: WeakPoseLayer, size: int) -> dict[str, dict[str, np.ndarray]]:
-    """Of each way, what its columns are for every pair."""
-    said = say_views(network, batch, inputs=network.inputs, size=size, sigma=network.sigma)
-    errors = measure_pairs(said, batch, layer, size=size)
-    true = true_hand(batch).vertices
-    hands = {"mono": mono_hand(said, batch, layer, size=size)}
-    hands |= {camera: fused_hand(said, batch, layer, size=size, camera=camera) for camera in CAMERA_FUSIONS}
-    found = {}
-    for name, hand in hands.items():
-        aligned = align(hand.vertices.double(), true.double(), reflection=False)
-        near = f_score(aligned.cpu().numpy(), true.double().cpu().numpy(), THRESHOLDS_M)
-        cm = {what: errors[f"{name}_{what}_mpvpe_mm"].cpu().numpy() / 10 for what in ("pa", "wrist", "camera")}
-        found[name] = {
-            "pa_cm": cm["pa"],
-            "f_5mm": near[:, 0],
-            "f_15mm": near[:, 1],
-            "wrist_cm": cm["wrist"],
-            "camera_cm": cm["camera"],
-        }
-    return found
+COLUMNS = {"pa_cm": "pa_mpvpe_mm", "f_5mm": "pa_f_score_5mm", "f_15mm": "pa_f_score_15mm"}
+COLUMNS |= {"wrist_cm": "ra_mpvpe_mm", "camera_cm": "mpvpe_mm"}
 
 
 def report(arguments: argparse.Namespace) -> dict[str, object]:
-    network, info = load_handnet(arguments.checkpoint)
-    if not network.stereo_views:
-        raise HandkitError(
-            f"{arguments.checkpoint} is a HandNet of one view", "give one of `handkit finetune handnet-stereo`"
-        )
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    pairs = StereoDataset(arguments.pairs)
-    rows = held_out(info, pairs, every=arguments.all)
-    hand, size = load_hand(str(info.data.get("hand", "open")), "right"), crop_size(info)
-    noise = None
-    if arguments.noise == "trained" and info.data.get("noise") is not None:
-        trained = KeypointNoise.model_validate_json(json.dumps(info.data["noise"]))
-        noise = trained.model_copy(update={"missing": 0.0})
-    source = StereoCropBatches(
-        pairs,
-        hand,
-        batch=min(BATCH, len(rows)),
-        rows=rows,
-        size=size,
-        box_scale=box_scale(info),
-        noise=noise,
-        want_image=network.inputs != "keypoints",
+    scores = score_pairs(
+        arguments.checkpoint,
+        arguments.pairs,
+        of_all=arguments.all,
+        noise=arguments.noise,
+        device=arguments.device,
     )
-    network, layer = network.to(device).eval(), WeakPoseLayer(hand).to(device)
-    parts = []
-    with torch.no_grad():
-        for batch in source.fixed(len(rows), BATCH, Place(device=torch.device(device))):
-            parts.append(measure(network, batch, layer, size))
     means = {
-        name: {key: float(np.concatenate([part[name][key] for part in parts]).mean()) for key in COLUMNS}
-        for name in parts[0]
+        name: {key: figures[known] / (10 if known.endswith("_mm") else 1) for key, known in COLUMNS.items()}
+        for name, figures in scores.items()
     }
-    return {"pairs": len(rows), "checkpoint": str(arguments.checkpoint), **means}
+    return {"pairs": int(scores["mono"]["count"]), "checkpoint": str(arguments.checkpoint), **means}
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from skimage.draw import polygon2mask
 
+from handkit.evaluate.iterations import row_within
 from handkit.export.predictions import Predictions
 
 FILE = Path(__file__).with_name("hand_outlines.json")
@@ -68,14 +69,3 @@ def copy_pictures(outlines: list[Outline], data: Path, folder: Path) -> Path:
 
 def row_of(outline: Outline, hands: Predictions) -> int | None:
     return row_within(outline.mask(), outline.is_right, outline.name, hands)
-
-
-def row_within(mask: Bool[np.ndarray, "H W"], is_right: bool, image: str, hands: Predictions) -> int | None:
-    """The row of a picture that is the hand of a mask: of its side, most keypoints inside, half of them at least."""
-    height, width = mask.shape
-    best = (0.5, -1)
-    for row in np.flatnonzero((hands.image == image) & (hands.is_right == is_right)).tolist():
-        x, y = np.floor(np.nan_to_num(hands.keypoints_2d[row], nan=-1.0)).astype(int).T
-        seen = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        best = max(best, (float(mask[y[seen], x[seen]].sum() / len(x)), row))
-    return best[1] if best[1] >= 0 else None

@@ -42,10 +42,18 @@ def named(option: str, texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def row_by_row() -> Callable[..., Any]:
+    """How tables are made whose rows are trained one after the other."""
+    from handkit.tables.run import run_table
+
+    return run_table
+
+
 def run_a_table(
     out: Path,
     load_training: Callable[[], Any],
     *,
+    load_run: Callable[[], Callable[..., Any]] = row_by_row,
     rows: tuple[str, ...] | None,
     seeds: int | None,
     weights: Mapping[str, str],
@@ -56,12 +64,14 @@ def run_a_table(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Make a table whose rows are trained by what `load_training` gives, a RowTraining, and print it; exits."""
+    """Make a table by what `load_training` gives, a RowTraining, and `load_run`, and print it; exits."""
 
     def load() -> tuple[Any, Any]:
         from handkit.runs.result import RunOptions
         from handkit.tables.printing import print_report, write_table
-        from handkit.tables.run import TableOptions, run_table
+        from handkit.tables.run import TableOptions
+
+        run_table = load_run()
 
         def run(out: Path, *, show_progress: bool) -> Any:
             how = RunOptions(device=device, force=force, show_progress=show_progress)

@@ -32,7 +32,9 @@ from handkit.hand.model import find_hand_file, load_hand
 
 logger = logging.getLogger(__name__)
 
-SPLITS: Final = ("training", "evaluation")
+# The last two share the training poses as RealisticHands did: 70 of 100 to learn from, the others to measure on.
+SPLITS: Final = ("training", "evaluation", "handnet-training", "handnet-validation")
+_HELD_OUT: Final = 0.3
 # Backgrounds: green screen, then three recolourings; each continues the numbering of the images.
 VARIANTS: Final = ("gs", "hom", "sample", "auto")
 LAYOUT: Final = (
@@ -43,8 +45,9 @@ _MIDDLE_MCP: Final = 4  # in MANO's order; keypoint 9 of ours, which the 61-vect
 
 
 class FreiHand(AnnotatedDataset):
-    """FreiHAND's training split, every pose once for each of `variants`, or its evaluation split.
+    """FreiHAND's training split, every pose once for each of `variants`, a share of it, or its evaluation split.
 
+    RealisticHands drew its shares at random; which poses they hold is not known, ours are drawn by a fixed seed.
     Without `vertices` the meshes are not read (300 MB for training). `hand` is what the MANO parameters belong to;
     "mano" leaves pose and translation out where no MANO file is found, as its mean pose is a part of them.
     The evaluation split has no variants, masks or parameters.
@@ -63,21 +66,29 @@ class FreiHand(AnnotatedDataset):
         self.root = check_root(root, LAYOUT)
         self.split = check_choice("split of FreiHAND", split, SPLITS)
         chosen = [check_choice("variant of FreiHAND", variant, VARIANTS) for variant in variants]
-        self._variants = [VARIANTS.index(variant) for variant in chosen] if split == "training" else [0]
-        kept = np.float32 if split == "training" else np.float64
+        self._part = "evaluation" if split == "evaluation" else "training"
+        is_scored = self._part == "evaluation"
+        self._variants = [0] if is_scored else [VARIANTS.index(variant) for variant in chosen]
+        kept = np.float64 if is_scored else np.float32
         self._K = self._numbers("K", (3, 3))
-        self._xyz = self._numbers("xyz", (21, 3), optional=split == "evaluation")
-        self._verts = self._numbers("verts", (778, 3), dtype=kept, optional=split == "evaluation") if vertices else None
+        self._xyz = self._numbers("xyz", (21, 3), optional=is_scored)
+        self._verts = self._numbers("verts", (778, 3), dtype=kept, optional=is_scored) if vertices else None
         mano = self._numbers("mano", (1, 61), optional=True)
         self._mano = None if mano is None else mano[:, 0]
         self._hand = hand
         lengths = {len(held) for held in (self._K, self._xyz, self._verts, self._mano) if held is not None}
         if len(lengths) > 1:
-            what = f"the {split}_*.json of {self.root} have different lengths: {', '.join(map(str, sorted(lengths)))}"
+            what = (
+                f"the {self._part}_*.json of {self.root} have different lengths: {', '.join(map(str, sorted(lengths)))}"
+            )
             raise HandkitError(what, "copy or download them again")
+        self._rows = _share(split, len(self._K))
+        if not len(self._rows):
+            what = f"{self.root} has {len(self._K)} training poses, none of them of the split {split}"
+            raise HandkitError(what, "give the whole data set")
 
     def __len__(self) -> int:
-        return len(self._K) * len(self._variants)
+        return len(self._rows) * len(self._variants)
 
     def scene(self, index: int) -> int:
         return self._place(index)[0]
@@ -92,7 +103,7 @@ class FreiHand(AnnotatedDataset):
                 outline = pixels(self._verts[row], self._K[row])
                 known |= {"vertices": self._verts[row], "vertices_2d": outline}
             known |= box_around(outline)
-        if self.split == "training":
+        if self._part == "training":
             known["mask"] = read_grey(self.root / "training" / "mask" / f"{row:08d}.jpg", LAYOUT) > 127
         image = read_chw(self._image(number), LAYOUT)
         return build_sample(image, is_right=True, dataset="freihand", name=f"{number:08d}", **known)
@@ -121,19 +132,21 @@ class FreiHand(AnnotatedDataset):
     def _numbers(
         self, kind: str, shape: tuple[int, ...], *, dtype: type[np.floating[Any]] = np.float64, optional: bool = False
     ) -> Any:
-        path = self.root / f"{self.split}_{kind}.json"
+        path = self.root / f"{self._part}_{kind}.json"
         return None if optional and not path.exists() else read_numbers(path, shape, LAYOUT, dtype=dtype)
 
     def _place(self, index: int) -> tuple[int, int]:
         """Row of the annotations and number of the image."""
-        order, row = divmod(index, len(self._K))
+        order, place = divmod(index, len(self._rows))
+        row = int(self._rows[place])
         return row, row + len(self._K) * self._variants[order]
 
     def _image(self, number: int) -> Path:
-        return self.root / self.split / "rgb" / f"{number:08d}.jpg"
+        return self.root / self._part / "rgb" / f"{number:08d}.jpg"
 
     def _of_all(self, held: NDArray[Any]) -> NDArray[Any]:
-        return held if len(self._variants) == 1 else np.concatenate([held] * len(self._variants))
+        own = held if len(self._rows) == len(held) else held[self._rows]
+        return own if len(self._variants) == 1 else np.concatenate([own] * len(self._variants))
 
     @cached_property
     def _layer(self) -> ManoLayer | None:
@@ -163,3 +176,12 @@ class FreiHand(AnnotatedDataset):
         root = np.append(root_uv - K[:2, 2], focal) / scale
         known["transl"] = root - self._layer.hand.J_regressor[_MIDDLE_MCP] @ posed.vertices.numpy()
         return known
+
+
+def _share(split: str, poses: int) -> NDArray[np.int64]:
+    """The rows of the annotations that a split has."""
+    if not split.startswith("handnet"):
+        return np.arange(poses)
+    drawn = np.random.default_rng(0).permutation(poses)
+    held_out = round(_HELD_OUT * poses)
+    return np.sort(drawn[:held_out] if split == "handnet-validation" else drawn[held_out:])

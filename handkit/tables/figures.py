@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from handkit.tables.recipe import RowRecipe, SetRecipe, TableRecipe
 from handkit.tables.training import Figures
 
-_MORE_IS_BETTER: Final = ("auc", "f_score")
+_MORE_IS_BETTER: Final = ("auc", "f_score", "iou", "accuracy")
 
 
 class Spread(NamedTuple):
@@ -36,6 +36,18 @@ def flat_figures(measured: Mapping[str, Figures]) -> Figures:
         for name, figures in measured.items()
         for key, value in figures.items()
     }
+
+
+def with_means(sets: Sequence[SetRecipe], figures: Figures) -> Figures:
+    """Figures by "set.measure", and those of sets that are the mean of others."""
+    means = {}
+    for one in sets:
+        for key in dict.fromkeys((*one.columns, one.orders, *one.also)) if one.mean_of else ():
+            values = [figures.get(f"{part}.{key}") for part in one.mean_of]
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                means[f"{one.name}.{key}"] = mean(known)
+    return {**figures, **means}
 
 
 def orders_of(

@@ -24,36 +24,59 @@ def measure(
     Kept in `out`/measured.json for as long as weights and sets are the same. Raises HandkitError for weights or sets
     that cannot be read.
     """
-    kept, path = _kept(out / MEASURED), out / MEASURED
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if kept.get("weights") != digest:
-        described = training.describe(weights)
-        kept = {"weights": digest, "params_m": described.parameters / 1e6, "hand": described.hand, "sets": {}}
+    path = out / MEASURED
+    kept = measured_before(path, weights, training)
     found: dict[str, Figures] = {"network": {"params_m": kept["params_m"]}}
     for one in sets:
         name, known = one.recipe.name, kept["sets"]
-        key = "/".join([one.key, one.recipe.protocol, one.recipe.split or "", one.recipe.root_joint or ""])
+        key = "/".join([set_key(one), *one.recipe.beside.values()])
         if known.get(name, {}).get("key") != key:
-            options = _options(one, weights, method=training.method, hand=kept["hand"], device=how["device"])
-            scores = out / "scores" / name
-            scored = run_evaluate({}, None, scores, options, show_progress=how["show_progress"])
-            known[name] = {"key": key, "figures": scored.scores[0].summary}
-            with atomic_path(path) as partial:
-                partial.write_text(json.dumps(kept, indent=2) + "\n")
+            options = _options(one, weights, out, method=training.method, hand=kept["hand"], device=how["device"])
+            scored = run_evaluate({}, None, out / "scores" / name, options, show_progress=how["show_progress"])
+            summaries = zip(("", *one.recipe.beside), scored.scores, strict=True)
+            figures = {prefix + key: value for prefix, scores in summaries for key, value in scores.summary.items()}
+            known[name] = {"key": key, "figures": figures}
+            remember(path, kept)
         found[name] = {key: value for key, value in known[name]["figures"].items() if value is not None}
     return found
 
 
-def _options(one: OpenSet, weights: Path, *, method: str, hand: str, device: str) -> EvaluateOptions:
+def measured_before(path: Path, weights: Path, training: RowTraining[Any]) -> dict[str, Any]:
+    """What a file says of these weights: "params_m", "hand", and "sets" by name; none where it is of others.
+
+    Raises HandkitError for weights of another kind than the training's.
+    """
+    kept, digest = _kept(path), hashlib.sha256(weights.read_bytes()).hexdigest()
+    if kept.get("weights") == digest:
+        return kept
+    described = training.describe(weights)
+    return {"weights": digest, "params_m": described.parameters / 1e6, "hand": described.hand, "sets": {}}
+
+
+def remember(path: Path, kept: dict[str, Any]) -> None:
+    """Write what was measured of weights."""
+    with atomic_path(path) as partial:
+        partial.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def set_key(one: OpenSet) -> str:
+    """Changes with what is measured."""
     recipe = one.recipe
+    return "/".join([one.key, recipe.protocol, recipe.split or "", recipe.root_joint or ""])
+
+
+def _options(one: OpenSet, weights: Path, out: Path, *, method: str, hand: str, device: str) -> EvaluateOptions:
+    """Several methods are told apart by the row's name before theirs."""
+    recipe = one.recipe
+    name = out.parent.name if recipe.beside else weights.stem
     return EvaluateOptions(
         protocol=recipe.protocol,
         root_joint=recipe.root_joint,
         dataset=recipe.dataset,
         split=recipe.split,
         data=one.root,
-        methods=(method,),
-        checkpoints=((weights.stem, weights),),
+        methods=(method, *recipe.beside.values()),
+        checkpoints=((name, weights),),
         device=device,
         hand_model=hand,
     )

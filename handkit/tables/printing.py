@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from rich.table import Table
@@ -14,7 +15,8 @@ from handkit.tables.recipe import TRAINING_FIGURES, RowRecipe
 from handkit.tables.run import TableResult
 from handkit.tables.sets import OpenSet
 
-_PREFIXES: Final = {"ra_": "rooted ", "pa_": "PA ", "cs_": "centred "}
+# In the order in which a key has them.
+_PREFIXES: Final = {"no_keypoints_": "no KP ", "ra_": "rooted ", "pa_": "PA ", "cs_": "centred "}
 _TITLES: Final = {
     "auc_2d": "AUC 2D",
     "auc_j": "AUC 3D",
@@ -29,14 +31,17 @@ _TITLES: Final = {
     "quaternion_rad": "quaternion, rad",
     "texture_sd": "texture S.D.",
     "shape_sd": "shape S.D.",
+    "mask_iou": "IoU",
+    "pixel_accuracy": "accuracy",
+    "count": "hands",
     "params_m": "params, M",
     "images_per_s": "images/s",
     "seconds": "s",
 }
 _DIGITS: Final = {
-    **dict.fromkeys(("auc_2d", "auc_j", "auc_v", "f_score_5mm", "f_score_15mm"), 3),
+    **dict.fromkeys(("auc_2d", "auc_j", "auc_v", "f_score_5mm", "f_score_15mm", "mask_iou", "pixel_accuracy"), 3),
     **dict.fromkeys(("quaternion_rad", "texture_sd", "shape_sd"), 4),
-    **dict.fromkeys(("images_per_s", "seconds"), 0),
+    **dict.fromkeys(("images_per_s", "seconds", "count"), 0),
 }
 _ABSENT: Final = "-"
 
@@ -86,7 +91,7 @@ def _published_lines(result: TableResult, row: RowRecipe, names: Sequence[str]) 
 def _tables(result: TableResult) -> Iterator[Table]:
     """One per set; the first has what training took."""
     for number, one in enumerate(result.sets):
-        columns = _columns(one.recipe.name, one, with_training=number == 0)
+        columns = _columns(one.recipe.name, one, with_training=_tells_training(result, number))
         has_published = any(_published(result, row, one, number) for row in result.rows)
         title = f"{one.recipe.name}, published below" if has_published else one.recipe.name
         table = report_table(title, *map(_title, columns))
@@ -100,7 +105,7 @@ def _tables(result: TableResult) -> Iterator[Table]:
 def _markdown(result: TableResult) -> Iterator[str]:
     yield f"# {result.table.title}"
     for number, one in enumerate(result.sets):
-        columns = _columns(one.recipe.name, one, with_training=number == 0)
+        columns = _columns(one.recipe.name, one, with_training=_tells_training(result, number))
         yield ""
         yield f"| {one.recipe.name} | {' | '.join(map(_title, columns))} |"
         yield f"|---|{'---|' * len(columns)}"
@@ -115,6 +120,9 @@ def _markdown(result: TableResult) -> Iterator[str]:
 def _lines(result: TableResult) -> Iterator[str]:
     """What is to be known of the sets, the units, the orders and claims, and what failed."""
     for one in result.sets:
+        if one.root is None:
+            yield f"{one.recipe.name}: {one.note}"
+            continue
         yield f"{one.recipe.name}: {one.root}{f', {one.note}' if one.note else _fixed(one)}{_in_place(one)}"
     if result.table.printed_in_cm:
         yield f"published in cm, shown in mm: {', '.join(map(_title, result.table.printed_in_cm))}"
@@ -126,13 +134,16 @@ def _lines(result: TableResult) -> Iterator[str]:
         yield f"failed: {name}: {error.what}"
 
 
-def _best_report(result: TableResult) -> str | None:
-    """The scores of the row that is first on the first set."""
-    first = next((order for order in result.orders() if order["order"]), None)
+def _best_report(result: TableResult) -> Path | None:
+    """The scores of the row that is first on the first set that is measured by itself; None without a report."""
+    own = [one.recipe.name for one in result.sets if one.root is not None]
+    first = next((order for order in result.orders() if order["order"] and order["set"] in own), None)
     if first is None:
         return None
     row = first["order"][0]
-    return f"{result.out / row / f'seed{min(result.runs[row])}'}/scores/{first['set']}/report.html"
+    scores = result.out / (result.shared or row) / f"seed{min(result.runs[row])}" / "scores"
+    report = scores / str(first["set"]) / "report.html"
+    return report if report.is_file() else None
 
 
 def _fixed(one: OpenSet) -> str:
@@ -150,10 +161,17 @@ def _columns(name: str, one: OpenSet, *, with_training: bool) -> list[str]:
     return [*own, *TRAINING_FIGURES] if with_training else own
 
 
+def _tells_training(result: TableResult, number: int) -> bool:
+    """Whether the set of that number goes on with figures of the training."""
+    return result.table.tells_training and number == 0
+
+
 def _figures(result: TableResult) -> list[str]:
     """All figures that any run has, the shown ones first, those published beside them next."""
     sets = list(enumerate(result.sets))
-    shown = [name for i, one in sets for name in _columns(one.recipe.name, one, with_training=i == 0)]
+    shown = [
+        name for i, one in sets for name in _columns(one.recipe.name, one, with_training=_tells_training(result, i))
+    ]
     for _, one in sets:
         shown += [name for other in one.recipe.stands_for for name in _columns(other, one, with_training=False)]
     return list(
@@ -171,7 +189,7 @@ def _published(result: TableResult, row: RowRecipe, one: OpenSet, number: int) -
     printed = result.table.published(row)
     lines = []
     for name in one.recipe.printed_as:
-        columns = _columns(name, one, with_training=number == 0)
+        columns = _columns(name, one, with_training=_tells_training(result, number))
         if any(column in printed for column in columns):
             cells = [_printed(result, column, printed.get(column)) for column in columns]
             lines.append((f", {name}" if len(one.recipe.stands_for) > 1 else "", cells))
@@ -201,12 +219,14 @@ def _exact(value: float | None) -> str:
 
 
 def _title(name: str) -> str:
-    prefix, key = _bare(name)
-    return _PREFIXES.get(prefix, "") + _TITLES.get(key, key)
+    words, key = _bare(name)
+    return words + _TITLES.get(key, key)
 
 
 def _bare(name: str) -> tuple[str, str]:
-    """Alignment and measure of "set.alignment_measure"."""
-    key = name.rpartition(".")[2]
-    prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), "")
-    return prefix, key.removeprefix(prefix)
+    """Method and alignment in words, and measure, of "set.method_alignment_measure"."""
+    key, words = name.rpartition(".")[2], ""
+    for prefix, told in _PREFIXES.items():
+        if key.startswith(prefix):
+            key, words = key.removeprefix(prefix), words + told
+    return words, key

@@ -6,7 +6,7 @@ trained is each kind of table's own: `handkit.tables.seqhand_recipe`, `handkit.t
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,8 +21,12 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
 class DrawnRecipe(Recipe):
-    """Sequences to generate where no folder is given: those of `handkit generate seqhand` with these options."""
+    """What to generate where no folder is given: by `handkit generate` of this kind with these options.
 
+    `sequences` counts pairs of "stereo".
+    """
+
+    kind: Literal["seqhand", "stereo"] = "seqhand"
     recipe: str = "seqhand"
     changes: tuple[str, ...] = ()
     split: Annotated[str, Field(pattern="^(train|val)$")] = "val"
@@ -36,11 +40,13 @@ class SetRecipe(Recipe):
     `columns` are the measures that are shown, `orders` the one of them that rows are ordered by, `also` others whose
     order is told too. `fixed` asks for the validation set that `handkit generate` makes by default. A set that
     `stands_for` others is used where none of them is given, and their published figures are shown beside it. One that
-    is `learned` is what the rows learn from, where that is drawn.
+    is `learned` is what the rows learn from, where that is drawn. `beside` are other methods of `handkit evaluate` over
+    the same weights: their measures have the prefix that they are named by. One that is the `mean_of` others has no
+    data set of its own.
     """
 
     name: Name
-    dataset: str
+    dataset: str | None = None
     protocol: str
     columns: tuple[str, ...]
     orders: str
@@ -51,6 +57,8 @@ class SetRecipe(Recipe):
     fixed: bool = False
     stands_for: tuple[Name, ...] = ()
     learned: bool = False
+    beside: dict[str, str] = Field(default_factory=dict)
+    mean_of: tuple[Name, ...] = ()
 
     @property
     def printed_as(self) -> tuple[str, ...]:
@@ -59,9 +67,14 @@ class SetRecipe(Recipe):
 
     @model_validator(mode="after")
     def _exists(self) -> "SetRecipe":
-        check_name(self.dataset, DATASETS, "data set")
+        if self.dataset is not None:
+            check_name(self.dataset, DATASETS, "data set")
+        if (self.dataset is None) != bool(self.mean_of):
+            raise ValueError("a set should have dataset or mean_of, not both")
+        keys = summary_keys(PROTOCOLS[check_name(self.protocol, PROTOCOLS, "protocol")])
+        known = [prefix + key for prefix in ("", *self.beside) for key in keys]
         for key in (*self.columns, self.orders, *self.also):
-            check_name(key, summary_keys(PROTOCOLS[check_name(self.protocol, PROTOCOLS, "protocol")]), "measure")
+            check_name(key, known, "measure")
         return self
 
 
@@ -85,13 +98,14 @@ class TableRecipe(Recipe):
     """A published table, written to files of the name `files`.
 
     `seeds` are the runs of each row unless told otherwise. Measures in `printed_in_cm` are printed in cm and are in mm
-    here.
+    here. With `tells_training` the first set's columns go on with those of the training.
     """
 
     title: str
     files: Name = "table"
     seeds: Annotated[int, Field(ge=1)] = 1
     printed_in_cm: tuple[str, ...] = ()
+    tells_training: bool = True
     sets: tuple[SetRecipe, ...]
     rows: tuple[RowRecipe, ...]
     compare: tuple[CompareRecipe, ...] = ()
@@ -110,7 +124,7 @@ class TableRecipe(Recipe):
             for name in (pair.first, pair.second):
                 check_name(name, known, "row")
         for one in self.sets:
-            for name in one.stands_for:
+            for name in (*one.stands_for, *one.mean_of):
                 check_name(name, sets, "set")
         for key in self.printed_in_cm:
             check_name(key, [key for keys in measures.values() for key in keys if key.endswith("_mm")], "length")

@@ -11,7 +11,7 @@ from handkit.data.annotations import check_choice
 from handkit.errors import HandkitError
 from handkit.files import check_writable
 from handkit.runs.result import RunOptions
-from handkit.tables.figures import compare_rows, flat_figures, orders_of, spread
+from handkit.tables.figures import compare_rows, flat_figures, orders_of, spread, with_means
 from handkit.tables.measuring import measure
 from handkit.tables.recipe import RowRecipe, SetRecipe, TableRecipe
 from handkit.tables.sets import OpenSet, open_set
@@ -40,7 +40,10 @@ class TableOptions:
 
 @dataclass(eq=False)
 class TableResult:
-    """Figures of every run by row and seed, those that failed and why; `summary` is what --json prints."""
+    """Figures of every run by row and seed, those that failed and why; `summary` is what --json prints.
+
+    Rows have folders of their own, but for those that `shared` is the name of one network of.
+    """
 
     table: TableRecipe
     out: Path
@@ -49,6 +52,7 @@ class TableResult:
     runs: dict[str, dict[int, Figures]] = field(default_factory=dict)
     failed: dict[str, HandkitError] = field(default_factory=dict)
     interrupted: bool = False
+    shared: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -83,7 +87,10 @@ class TableResult:
             "table": self.table.title,
             "out": str(self.out),
             "rows": rows,
-            "sets": {one.recipe.name: {"root": str(one.root), "note": one.note or None} for one in self.sets},
+            "sets": {
+                one.recipe.name: {"root": None if one.root is None else str(one.root), "note": one.note or None}
+                for one in self.sets
+            },
             "orders": self.orders(),
             "comparisons": self.comparisons(),
             "failed": {name: {"error": error.what, "try": error.fix} for name, error in self.failed.items()},
@@ -108,13 +115,13 @@ def run_table(
     table = training.table
     rows = _chosen(training, options)
     learning = [row for row in rows if row.name not in options.weights]
-    _check_options(training, options)
+    check_options(training, options)
     training.check(learning)
     check_writable(out)
     result = TableResult(table, out, rows)
     try:
         training.prepare(out, learning, options.how, say)
-        result.sets = _open_sets(out, training, options, say)
+        result.sets = open_sets(out, training, options, say)
         weights: dict[tuple[str, int], Path] = {}
         for seed in range(table.seeds if options.seeds is None else options.seeds):
             for row in rows:
@@ -164,8 +171,10 @@ def _run_row(
             return False
         weights[row.name, seed], known = run.weights, run.figures
     say(f"{row.name}, seed {seed}: measuring")
-    measured = measure(weights[row.name, seed], result.sets, out, training, options.how)
-    result.runs.setdefault(row.name, {})[seed] = {**flat_figures(measured), **known}
+    own = [one for one in result.sets if one.root is not None]
+    figures = flat_figures(measure(weights[row.name, seed], own, out, training, options.how))
+    means = with_means([one.recipe for one in result.sets], figures)
+    result.runs.setdefault(row.name, {})[seed] = {**means, **known}
     return True
 
 
@@ -183,10 +192,10 @@ def _chosen(training: RowTraining[Any], options: TableOptions) -> list[RowRecipe
     return [row for row in rows if row.name in wanted]
 
 
-def _check_options(training: RowTraining[Any], options: TableOptions) -> None:
+def check_options(training: RowTraining[Any], options: TableOptions) -> None:
     """Raise HandkitError for what would only be found out after hours."""
     for name, root in options.data.items():
-        check_choice("set to measure on", name, [one.name for one in training.table.sets])
+        check_choice("set to measure on", name, [one.name for one in training.table.sets if not one.mean_of])
         if not root.exists():
             raise HandkitError(f"{root} does not exist", "check the path")
     if torch.distributed.is_torchelastic_launched():
@@ -194,22 +203,32 @@ def _check_options(training: RowTraining[Any], options: TableOptions) -> None:
     launch(options.how["device"], "32-true")  # tells a missing CUDA device before any work
 
 
-def _open_sets(out: Path, training: RowTraining[Any], options: TableOptions, say: Say) -> list[OpenSet]:
-    sets, show_progress = [], options.how["show_progress"]
+def open_sets(out: Path, training: RowTraining[Any], options: TableOptions, say: Say) -> list[OpenSet]:
+    """The sets that are given, and drawn where they have to be; means of sets that are all there after those."""
+    sets: list[OpenSet] = []
     for recipe in training.table.sets:
         given = options.data.get(recipe.name)
-        if given is None and not _is_wanted(recipe, options):
+        if recipe.mean_of or (given is None and not _is_wanted(recipe, options)):
             continue
         if given is None and recipe.learned:
             given = training.learned
         if given is None and recipe.drawn is not None:
-            say(f"set {recipe.name}: {recipe.drawn.sequences} sequences in {out / 'data' / recipe.name}")
-        found = open_set(recipe, given, out / "data" / recipe.name, show_progress=show_progress)
+            unit = "pairs" if recipe.drawn.kind == "stereo" else "sequences"
+            say(f"set {recipe.name}: {recipe.drawn.sequences} {unit} in {out / 'data' / recipe.name}")
+        found = open_set(
+            recipe,
+            given,
+            out / "data" / recipe.name,
+            hand_model=training.hand_model,
+            show_progress=options.how["show_progress"],
+        )
         if found is not None:
             sets.append(found)
             if found.note:
                 say(f"set {recipe.name}: {found.note}")
-    return sets
+    names = {one.recipe.name for one in sets}
+    means = [recipe for recipe in training.table.sets if recipe.mean_of and names.issuperset(recipe.mean_of)]
+    return [*sets, *(OpenSet(one, None, "", f"the mean of {' and '.join(one.mean_of)}") for one in means)]
 
 
 def _is_wanted(recipe: SetRecipe, options: TableOptions) -> bool:

@@ -13,6 +13,10 @@ from handkit.synth.card import DATASET, read_dataset
 from handkit.synth.generate import run_generate
 from handkit.synth.job import SequenceJob
 from handkit.synth.recipe import SequenceRecipe
+from handkit.synth.sequence import Split
+from handkit.synth.shard_job import ShardJob
+from handkit.synth.stereo import StereoRecipe
+from handkit.synth.stereo_job import StereoJob
 from handkit.synth.validation import SEQUENCES, validation_record
 from handkit.tables.recipe import DrawnRecipe, SetRecipe
 
@@ -21,20 +25,25 @@ _FREE: Final = ("shard_size",)  # of the settings of shards, what changes no pic
 
 @dataclass(frozen=True)
 class OpenSet:
-    """A set at hand; `key` changes with what it holds, `note` says what is to be known of it, or nothing."""
+    """A set at hand; `key` changes with what it holds, `note` says what is to be known of it, or nothing.
+
+    One that is the mean of others has no `root`.
+    """
 
     recipe: SetRecipe
-    root: Path
+    root: Path | None
     key: str
     note: str = ""
 
 
-def open_set(recipe: SetRecipe, given: Path | None, folder: Path, *, show_progress: bool = False) -> OpenSet | None:
+def open_set(
+    recipe: SetRecipe, given: Path | None, folder: Path, *, hand_model: str = "open", show_progress: bool = False
+) -> OpenSet | None:
     """The set in the folder that was given, else drawn into `folder`; None where it can be neither."""
     if given is not None:
         root = given
     elif recipe.drawn is not None:
-        root = draw(recipe.drawn, folder, show_progress=show_progress)
+        root = draw(recipe.drawn, folder, hand_model=hand_model, show_progress=show_progress)
     else:
         return None
     card = root / DATASET
@@ -42,20 +51,24 @@ def open_set(recipe: SetRecipe, given: Path | None, folder: Path, *, show_progre
     return OpenSet(recipe, root, key, _note(root) if recipe.fixed else "")
 
 
-def draw(drawn: DrawnRecipe, folder: Path, *, show_progress: bool = False) -> Path:
-    """The folder with these sequences in it; what is there already stays."""
-    job = SequenceJob(
-        out=folder,
-        recipe=load_recipe(SequenceRecipe, drawn.recipe, drawn.changes),
-        seed=drawn.seed,
-        split="train" if drawn.split == "train" else "val",
-        sequences=drawn.sequences,
-    )
+def draw(drawn: DrawnRecipe, folder: Path, *, hand_model: str = "open", show_progress: bool = False) -> Path:
+    """The folder with these sequences or pairs in it; what is there already stays."""
+    job = _job(drawn, folder, hand_model)
     held = read_dataset(folder) or {}
     whole = held.get("finished") and held.get("sequences") == job.sequences and held.get("settings") == job.settings()
     if not whole and run_generate(job, show_progress=show_progress).interrupted:
         raise KeyboardInterrupt
     return folder
+
+
+def _job(drawn: DrawnRecipe, folder: Path, hand_model: str) -> ShardJob:
+    split: Split = "train" if drawn.split == "train" else "val"
+    known: dict[str, Any] = {"out": folder, "seed": drawn.seed, "split": split, "sequences": drawn.sequences}
+    if drawn.kind == "stereo":
+        stereo = load_recipe(StereoRecipe, drawn.recipe, drawn.changes)
+        return StereoJob(recipe=stereo, hand_model=hand_model, **known)
+    sequences = load_recipe(SequenceRecipe, drawn.recipe, drawn.changes)
+    return SequenceJob(recipe=sequences, hand_model=hand_model, **known)
 
 
 def differences_from_fixed(root: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a table asks of the training of its rows; `handkit.tables.seqhand` and `handkit.tables.s2hand` answer."""
+"""What a table asks of the training of its rows; `handkit.tables.seqhand`, `s2hand` and `handnet` answer."""
 
 import csv
 from abc import ABC, abstractmethod
@@ -53,6 +53,11 @@ class RowTraining(ABC, Generic[Row]):
     def learned(self) -> Path | None:
         """The folder of drawn sequences that all rows learn from, once prepared; None where it is other data."""
         return None
+
+    @property
+    def hand_model(self) -> str:
+        """The name of the hand that is drawn where sets are not given."""
+        return "open"
 
     @abstractmethod
     def check(self, rows: Sequence[Row]) -> None:

@@ -93,6 +93,27 @@ def test_variants_are_chosen_by_name(root: Path) -> None:
     np.testing.assert_array_equal(truth.joints[:COUNT], truth.joints[COUNT:])
 
 
+def test_poses_are_shared_out_seventy_to_thirty(root: Path) -> None:
+    """As RealisticHands split them: colours of one pose stay together, truth and samples are of the same rows."""
+    learned, measured = (FreiHand(root, f"handnet-{split}", hand="open") for split in ("training", "validation"))
+    assert (len(learned), len(measured)) == (4 * 2, 4 * 1)
+    scenes = [{dataset.scene(index) for index in range(len(dataset))} for dataset in (learned, measured)]
+    assert sorted([*scenes[0], *scenes[1]]) == [0, 1, 2]
+    for dataset in (learned, measured):
+        truth = dataset.truth()
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            check_sample(sample)
+            assert sample["mask_valid"]
+            assert (
+                truth.ids[index]
+                == sample["name"]
+                == f"{dataset.scene(index) + COUNT * (index * 4 // len(dataset)):08d}"
+            )
+            np.testing.assert_allclose(sample["joints_3d"], truth.joints[index], atol=1e-6)
+            np.testing.assert_allclose(sample["vertices"], truth.vertices[index], atol=1e-6)
+
+
 def test_truth_is_exact_and_needs_no_images(root: Path, tmp_path: Path) -> None:
     for name in ("K", "xyz", "verts"):
         (tmp_path / f"evaluation_{name}.json").write_bytes((root / f"evaluation_{name}.json").read_bytes())

@@ -6,12 +6,13 @@ from typing import Any
 import orjson
 import pytest
 
+from handkit.data.registry import build_dataset
 from handkit.recipe import load_recipe
 from handkit.synth.job import SequenceJob
 from handkit.synth.recipe import SequenceRecipe
 from handkit.synth.validation import validation_record
-from handkit.tables.recipe import SetRecipe
-from handkit.tables.sets import differences_from_fixed, open_set
+from handkit.tables.recipe import DrawnRecipe, SetRecipe
+from handkit.tables.sets import differences_from_fixed, draw, open_set
 
 
 def write_card(folder: Path, *changes: str, sequences: int = 1000, **settings: Any) -> Path:
@@ -59,3 +60,13 @@ def test_a_set_without_folder_or_recipe_is_left_out(tmp_path: Path) -> None:
     found = open_set(recipe, tmp_path, tmp_path)
     assert found is not None
     assert found.note == ""
+
+
+def test_pairs_are_drawn_once(tmp_path: Path) -> None:
+    drawn = DrawnRecipe(kind="stereo", recipe="stereo", changes=("width=160", "height=120"), sequences=2)
+    folder = draw(drawn, tmp_path)
+    card = orjson.loads((folder / "dataset.json").read_bytes())
+    assert (card["settings"]["split"], card["sequences"]) == ("val", 2)
+    stamp = (folder / "dataset.json").stat().st_mtime_ns
+    assert len(build_dataset("stereo", draw(drawn, tmp_path))) == 2
+    assert (folder / "dataset.json").stat().st_mtime_ns == stamp
