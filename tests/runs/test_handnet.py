@@ -21,7 +21,8 @@ HAND_FILE = Path(hand.__file__).with_name("open_hand.npz")
 STAGES = ("image", "keypoint", "fusion", "finalize", "segmentation")
 TINY = [
     *("--device", "cpu", "--recipe", "handnet-small", "--set", "network.size=64", "--set", "data.frame_size=64"),
-    *("--set", "data.validation_hands=4", "--set", "train.log_every=1", "--set", "train.validate_every=2"),
+    *("--set", "network.backbone=regnet_x_400mf", "--set", "data.sequences=off", "--set", "data.validation_hands=4"),
+    *("--set", "train.log_every=1", "--set", "train.validate_every=2"),
     *("--set", "train.save_every=2", "--set", "train.schedule=constant", "--set", "stages.keypoint.drawn=frames"),
     *(word for stage in STAGES for word in ("--set", f"stages.{stage}.batch=4")),
     *(word for stage in STAGES for word in ("--set", f"stages.{stage}.norm_share=1.0")),
