@@ -30,6 +30,8 @@ WIDTHS: Final = {
     "plain": (64, 128, 256, 512, 512),
     "plain-slim": (32, 64, 128, 256, 512),
 }
+# Those that are not torchvision's.
+PLAIN: Final = ("plain", "plain-slim")
 # An upright hand of 0.18 m fills 60 % of the crop, its wrist in the middle below.
 REST_CAMERA: Final = (3.3, 0.0, 0.3)
 
@@ -73,7 +75,7 @@ def split_backbone(name: str, weights: WeightsPath | None = None) -> SplitBackbo
     With torchvision's ImageNet weights every channel of the keypoint head's first convolution starts as the mean over
     the three colours; without, that layer is random.
     """
-    stages = _plain_stages(name, weights) if name.startswith("plain") else _stages(name, build_backbone(name, weights))
+    stages = _plain_stages(name, weights) if name in PLAIN else _stages(name, build_backbone(name, weights))
     drawn = copy.deepcopy(stages[:_HEAD])
     drawn[0][0] = _for_heatmaps(drawn[0][0], from_colors=weights is not None)
     return SplitBackbone(Stages(stages[:_HEAD], 1), Stages(drawn, 1), Stages(stages[_HEAD:], _HEAD + 1))

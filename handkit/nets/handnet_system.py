@@ -11,6 +11,7 @@ from handkit.errors import HandkitError
 from handkit.nets.backbones import WeightsPath
 from handkit.nets.build import NETWORKS, nearest
 from handkit.nets.handnet import NAME, HandNet
+from handkit.nets.handnet_parts import PLAIN
 
 logger = logging.getLogger("handkit")
 
@@ -21,10 +22,10 @@ def build_handnet(*, backbone_weights: WeightsPath | None = None, **arguments: A
     """An untrained network; `arguments` are those of `HandNet`.
 
     `backbone_weights` is torchvision's ImageNet state dict, .pth or .safetensors; without it the backbone is random,
-    which is logged. Raises HandkitError for an unknown argument or value, or a file of another network.
+    which is logged where there could be one. Raises HandkitError for an unknown argument or value, or a file of another network.
     """
     network = _construct(arguments, backbone_weights)
-    if backbone_weights is None:
+    if backbone_weights is None and network.backbone not in PLAIN:
         said = "the backbone %s starts random: give torchvision's ImageNet weights if you have them"
         logger.warning(said, network.backbone)
     return network
