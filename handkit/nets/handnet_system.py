@@ -22,7 +22,8 @@ def build_handnet(*, backbone_weights: WeightsPath | None = None, **arguments: A
     """An untrained network; `arguments` are those of `HandNet`.
 
     `backbone_weights` is torchvision's ImageNet state dict, .pth or .safetensors; without it the backbone is random,
-    which is logged where there could be one. Raises HandkitError for an unknown argument or value, or a file of another network.
+    which is logged where there could be one. Raises HandkitError for an unknown argument or value, or a file of another
+    network.
     """
     network = _construct(arguments, backbone_weights)
     if backbone_weights is None and network.backbone not in PLAIN:
