@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from handkit.data.handnet_batches import HandCropBatches
-
 from handkit.hand.model import load_hand
 from handkit.methods.handnet_recipe import STAGES, HandNetRecipe, StageRecipe
 from handkit.recipe import load_recipe
