@@ -55,9 +55,9 @@ class WeakHandLayer(nn.Module):
         `orient` is axis-angle about the model's origin, not about the wrist. float32, or float64 where an input is.
         """
         with torch.autocast(orient.device.type, enabled=False):  # half precision would cost millimetres
-            posed = self.mano(hand_pose=pca, betas=betas)
+            posed = self.mano(hand_pose=pca, betas=betas, want_vertices=want_vertices)
             turn = axis_angle_to_matrix(orient.to(posed.joints.dtype)).mT
-            points = torch.cat([posed.joints, posed.vertices], dim=-2) if want_vertices else posed.joints
+            points = torch.cat([posed.joints, posed.vertices], dim=-2)
             points = points @ turn
             return _projected(points, scale, shift)
 
@@ -90,8 +90,8 @@ class WeakPoseLayer(nn.Module):
         float32, or float64 where an input is.
         """
         with torch.autocast(pose.device.type, enabled=False):
-            posed = self.mano(hand_pose=pose[..., 3:], betas=betas)
-            points = torch.cat([posed.joints, posed.vertices], -2) if want_vertices else posed.joints
+            posed = self.mano(hand_pose=pose[..., 3:], betas=betas, want_vertices=want_vertices)
+            points = torch.cat([posed.joints, posed.vertices], -2)
             turn = axis_angle_to_matrix(pose[..., :3].to(points)) @ self.upright.to(points)
             points = (points - points[..., :1, :]) @ turn.mT
             return _projected(points, camera[..., 0], camera[..., 1:])

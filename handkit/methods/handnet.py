@@ -86,7 +86,7 @@ class HandNetMethod:
         return self.source.batches(start, place)
 
     def step(self, batch: Batch) -> tuple[dict[str, Tensor], Estimate]:
-        found = self.estimate(batch)
+        found = self.estimate(batch, want_vertices=self.objective.needs_vertices)
         return self.objective(found.said, found.hand, batch), found
 
     def validation_batches(self, place: Place) -> Iterator[Batch]:
@@ -117,7 +117,7 @@ class HandNetMethod:
     def describe(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self._described, self._learned_from
 
-    def estimate(self, batch: Batch) -> Estimate:
+    def estimate(self, batch: Batch, *, want_vertices: bool = True) -> Estimate:
         """Hands, and masks where the stage learns them, of a batch's images and keypoints, as the stage sees them."""
         sees = self.settings.sees
         heatmaps = images = None
@@ -129,7 +129,8 @@ class HandNetMethod:
             )
         said = cast(HandNetOutput, self.network(images, heatmaps, want_mask=self.objective.masks))
         said = said._replace(pose=said.pose.float(), betas=said.betas.float(), camera=said.camera.float())
-        return Estimate(said, self.layer(pose=said.pose, betas=said.betas, camera=said.camera))
+        numbers = {"pose": said.pose, "betas": said.betas, "camera": said.camera}
+        return Estimate(said, self.layer(**numbers, want_vertices=want_vertices))
 
 
 def measure_hands(hand: WeakHandOutput, batch: Batch) -> dict[str, Float[Tensor, " N"]]:

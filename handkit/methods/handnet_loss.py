@@ -41,6 +41,11 @@ class HandNetLoss:
             found["mask"] = mask_bce(said.mask, batch["mask"], batch["mask_valid"])
         return found
 
+    @property
+    def needs_vertices(self) -> bool:
+        """Whether a term looks at vertices."""
+        return self.hands and self.weights.vertices > 0
+
     def _weight(self, name: str) -> float:
         return float(getattr(self.weights, name))
 

@@ -38,7 +38,7 @@ class HandNetworkRecipe(Recipe):
     `inputs` is what it can see at all; `sigma` the width of a keypoint's Gaussian, in image widths.
     """
 
-    backbone: Literal["resnet50", "regnet_x_400mf", "plain", "plain-slim"] = "resnet50"
+    backbone: Literal["resnet50", "regnet_x_400mf", "plain", "plain-slim", "integral"] = "resnet50"
     inputs: Inputs = "both"
     size: Annotated[int, Field(ge=32, le=512, multiple_of=32)] = 224
     sigma: Annotated[float, Field(gt=0, le=0.5)] = 0.02

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from handkit.errors import HandkitError
 from handkit.nets.backbones import WeightsPath, check_images
 from handkit.nets.handnet_parts import (
+    INTEGRAL,
     JOINTS,
     WIDTHS,
     FusionBlock,
@@ -197,5 +198,7 @@ def _check_arguments(backbone: str, inputs: str, sigma: float) -> None:
         raise HandkitError(f"HandNet has no backbone {backbone!r}", f"use one of {', '.join(WIDTHS)}")
     if inputs not in get_args(Inputs):
         raise HandkitError(f"HandNet has no inputs {inputs!r}", f"use one of {', '.join(get_args(Inputs))}")
+    if backbone == INTEGRAL and inputs != "keypoints":
+        raise HandkitError(f"the backbone {backbone} sees keypoints alone", 'give inputs="keypoints"')
     if not 0 < sigma <= 0.5:
         raise HandkitError(f"sigma {sigma} is no width of a heat map's Gaussian", "give image widths, such as 0.02")

@@ -29,9 +29,12 @@ WIDTHS: Final = {
     "regnet_x_400mf": (32, 32, 64, 160, 400),
     "plain": (64, 128, 256, 512, 512),
     "plain-slim": (32, 64, 128, 256, 512),
+    "integral": (63, 63, 63, 1024, 1024),
 }
 # Those that are not torchvision's.
 PLAIN: Final = ("plain", "plain-slim")
+# Sees keypoints alone.
+INTEGRAL: Final = "integral"
 # An upright hand of 0.18 m fills 60 % of the crop, its wrist in the middle below.
 REST_CAMERA: Final = (3.3, 0.0, 0.3)
 
@@ -40,6 +43,9 @@ _COLORS: Final = 3
 _FIRST_SIZE: Final = 5  # px, of the first plain convolution
 _SQUEEZE: Final = 8
 _NARROWEST: Final = 16
+_BLOCKS: Final = 3
+_LEAST_MASS: Final = 1e-3  # of a heat map, pixels
+_SPREAD: Final = 2.0
 _START_STD: Final = 0.001
 
 
@@ -60,21 +66,66 @@ class Stages(nn.Module):
         return tuple(maps)
 
 
+class IntegralHead(nn.Module):
+    """Of each heat map its centre of mass and its height: 63 numbers, as a map of one pixel.
+
+    Places count from the middle of those that are there, in units of their larger side; a joint that is not there is at
+    the middle, with a height of 0. Integral regression (Sun et al., ECCV 2018) without a network before it.
+    """
+
+    def forward(self, maps: Float[Tensor, "N 21 H W"]) -> tuple[Float[Tensor, "N 63 1 1"], ...]:
+        maps = maps.float()
+        size = maps.shape[-1]
+        middles = (torch.arange(size, device=maps.device, dtype=maps.dtype) + 0.5) / size
+        mass = maps.sum((-2, -1))
+        seen = (mass > _LEAST_MASS)[..., None]
+        centre = torch.stack([maps.sum(-2) @ middles, maps.sum(-1) @ middles], -1)
+        centre = centre / mass.clamp_min(_LEAST_MASS)[..., None]
+        low = torch.where(seen, centre, 2.0).amin(1, keepdim=True)
+        high = torch.where(seen, centre, -2.0).amax(1, keepdim=True)
+        side = (high - low).amax(-1, keepdim=True).clamp_min(1 / size)
+        placed = torch.where(seen, _SPREAD * (centre - (low + high) / 2) / side, 0.0)
+        found = torch.cat([placed.flatten(1), maps.amax((-2, -1))], 1)[..., None, None]
+        return found, found, found
+
+
+class DenseTail(nn.Module):
+    """Three residual blocks of dense layers on a map of one pixel."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(before, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+            for _ in range(_BLOCKS)
+        )
+
+    def forward(self, values: Float[Tensor, "N C 1 1"]) -> tuple[Float[Tensor, "N W 1 1"], Float[Tensor, "N W 1 1"]]:
+        hidden = self.first(values.flatten(1))
+        for block in self.blocks:
+            hidden = hidden + block(hidden)
+        return hidden[..., None, None], hidden[..., None, None]
+
+
 class SplitBackbone(NamedTuple):
     """The same head for images and for heat maps of 21 channels, and the tail."""
 
-    image_head: Stages
-    keypoint_head: Stages
-    tail: Stages
+    image_head: nn.Module
+    keypoint_head: nn.Module
+    tail: nn.Module
 
 
 def split_backbone(name: str, weights: WeightsPath | None = None) -> SplitBackbone:
     """A backbone of `WIDTHS` in its parts; the heads share no parameter.
 
     "plain" and "plain-slim" are ours: one strided convolution a stage, which learns sooner from random weights.
+    "integral", for keypoints alone, reads places off the heat maps (`IntegralHead`); dense layers follow.
     With torchvision's ImageNet weights every channel of the keypoint head's first convolution starts as the mean over
     the three colours; without, that layer is random.
     """
+    if name == INTEGRAL:
+        _refuse_weights(name, weights)
+        return SplitBackbone(nn.Identity(), IntegralHead(), DenseTail(WIDTHS[name][0], WIDTHS[name][-1]))
     stages = _plain_stages(name, weights) if name in PLAIN else _stages(name, build_backbone(name, weights))
     drawn = copy.deepcopy(stages[:_HEAD])
     drawn[0][0] = _for_heatmaps(drawn[0][0], from_colors=weights is not None)
@@ -94,14 +145,18 @@ def _stages(name: str, backbone: nn.Sequential) -> list[nn.Sequential]:
 
 
 def _plain_stages(name: str, weights: WeightsPath | None) -> list[nn.Sequential]:
-    if weights is not None:
-        raise HandkitError(f"the backbone {name} is not torchvision's", "leave its weights out")
+    _refuse_weights(name, weights)
     channels = (_COLORS, *WIDTHS[name])
     stages = [
         nn.Sequential(*_conv(before, after, size=_FIRST_SIZE if before == _COLORS else 3, stride=2))
         for before, after in pairwise(channels)
     ]
     return [stage.to(memory_format=torch.channels_last) for stage in stages]
+
+
+def _refuse_weights(name: str, weights: WeightsPath | None) -> None:
+    if weights is not None:
+        raise HandkitError(f"the backbone {name} is not torchvision's", "leave its weights out")
 
 
 def _for_heatmaps(first: nn.Module, *, from_colors: bool) -> nn.Conv2d:

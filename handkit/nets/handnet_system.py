@@ -11,7 +11,7 @@ from handkit.errors import HandkitError
 from handkit.nets.backbones import WeightsPath
 from handkit.nets.build import NETWORKS, nearest
 from handkit.nets.handnet import NAME, HandNet
-from handkit.nets.handnet_parts import PLAIN
+from handkit.nets.handnet_parts import INTEGRAL, PLAIN
 
 logger = logging.getLogger("handkit")
 
@@ -26,7 +26,7 @@ def build_handnet(*, backbone_weights: WeightsPath | None = None, **arguments: A
     network.
     """
     network = _construct(arguments, backbone_weights)
-    if backbone_weights is None and network.backbone not in PLAIN:
+    if backbone_weights is None and network.backbone not in (*PLAIN, INTEGRAL):
         said = "the backbone %s starts random: give torchvision's ImageNet weights if you have them"
         logger.warning(said, network.backbone)
     return network

@@ -95,6 +95,22 @@ def test_tips_are_the_models_vertices(layer: ManoLayer) -> None:
     torch.testing.assert_close(output.joints[:, [4, 8, 12, 16, 20]], output.vertices[:, [744, 320, 443, 554, 671]])
 
 
+@pytest.mark.parametrize("batch", [(), (3,), (2, 5)])
+def test_joints_alone_are_those_with_vertices(layer: ManoLayer, batch: tuple[int, ...]) -> None:
+    rng = torch.Generator().manual_seed(5)
+    given = {
+        name: torch.randn(*batch, size, generator=rng, dtype=torch.float64, requires_grad=True)
+        for name, size in (("global_orient", 3), ("hand_pose", 45), ("betas", 10), ("transl", 3))
+    }
+    whole, alone = layer(**given), layer(**given, want_vertices=False)
+    assert alone.vertices.shape == (*batch, 0, 3)
+    torch.testing.assert_close(alone.joints, whole.joints, atol=1e-12, rtol=0)
+    weights = torch.randn(21, 3, generator=rng, dtype=torch.float64)
+    found = [torch.autograd.grad((out.joints * weights).sum(), list(given.values())) for out in (whole, alone)]
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second, atol=1e-10, rtol=0)
+
+
 def test_zeros_give_the_template(layer: ManoLayer) -> None:
     output = layer()
     hand = layer.hand

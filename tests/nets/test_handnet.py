@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from handkit.errors import HandkitError
-from handkit.nets import HandNet, build_handnet, extend_with_stereo
+from handkit.nets import HandNet, build_handnet, extend_with_stereo, keypoint_heatmaps
 from handkit.nets.handnet import PARTS, STEREO_PARTS
 from handkit.nets.handnet_parts import FusionBlock
 
@@ -163,6 +163,29 @@ def test_plain_backbone_halves_the_map_five_times_and_takes_no_weights(tmp_path:
     assert [(part.shape[1], part.shape[2]) for part in maps] == expected
     with pytest.raises(HandkitError, match="not torchvision's"):
         HandNet(backbone="plain", backbone_weights=tmp_path / "imagenet.pth")
+
+
+def test_integral_backbone_reads_places_and_heights() -> None:
+    torch.manual_seed(0)
+    points, scores = 0.3 + 0.4 * torch.rand(4, 21, 2), 0.2 + 0.8 * torch.rand(4, 21)
+    scores[0, 3] = 0
+    network = HandNet(backbone="integral", inputs="keypoints", sigma=0.04).eval()
+    maps = keypoint_heatmaps(points, scores, size=32, sigma=0.04)
+    found = network.keypoint_head(maps)[2].flatten(1)
+    places, heights = found[:, :42].view(4, 21, 2), found[:, 42:]
+    for hand in range(4):
+        seen = scores[hand] > 0
+        low, high = points[hand, seen].amin(0), points[hand, seen].amax(0)
+        expected = 2 * (points[hand] - (low + high) / 2) / (high - low).max()
+        expected[~seen] = 0
+        torch.testing.assert_close(places[hand], expected, atol=2e-3, rtol=0)
+    assert heights[0, 3] == 0
+    assert ((heights - scores).abs() < 0.15).all()  # the nearest pixel's centre is up to half a pixel from the peak
+    out = network(None, maps)
+    assert out.pose.shape == (4, 48)
+    assert torch.isfinite(network(None, torch.zeros_like(maps)).pose).all()
+    with pytest.raises(HandkitError, match="keypoints alone"):
+        HandNet(backbone="integral")
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
