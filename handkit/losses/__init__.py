@@ -12,6 +12,7 @@ batch.
 from handkit.losses.handnet import (
     mask_bce,
     nearest_writing,
+    points_distance,
     points_mse,
     pose_mse,
     scale_behind,
@@ -75,6 +76,7 @@ __all__ = [
     "parameter_l2",
     "photometric_l1",
     "photometric_l1_released",
+    "points_distance",
     "points_mse",
     "pose_limits",
     "pose_mse",

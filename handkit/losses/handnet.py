@@ -15,6 +15,7 @@ from torch import Tensor
 from handkit.losses.reduce import apart, mean_of, precise, valid_mean
 
 _SMALLEST_RAD: Final = 1e-6
+_SOFT: Final = 0.01
 
 
 def pose_mse(
@@ -51,6 +52,18 @@ def points_mse(
     """Eq. 9, L_joints^2D, and Eq. 11, L_vert and L_joints^3D: the MSE of points' coordinates."""
     known = None if valid is None else valid[..., None]
     return valid_mean(apart(pred, target, known).square(), known)
+
+
+def points_distance(
+    pred: Float[Tensor, "*B N D"], target: Float[Tensor, "*B N D"], valid: Bool[Tensor, "*B N"] | None = None
+) -> Tensor:
+    """Ours: the mean distance of points. Where one view leaves two answers it settles for one, an MSE for their mean.
+
+    Quadratic below a hundredth of a unit, so that the gradient is finite at 0.
+    """
+    known = None if valid is None else valid[..., None]
+    square = apart(pred, target, known).square().sum(-1)
+    return valid_mean((square + _SOFT**2).sqrt() - _SOFT, valid)
 
 
 def shape_norm(betas: Float[Tensor, "*B S"]) -> Tensor:

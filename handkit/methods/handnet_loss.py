@@ -7,7 +7,7 @@ from typing import Final
 from torch import Tensor
 
 from handkit.hand.weak import WeakHandOutput
-from handkit.losses import mask_bce, points_mse, pose_mse, scale_behind, shape_norm, values_mse
+from handkit.losses import mask_bce, points_distance, points_mse, pose_mse, scale_behind, shape_norm, values_mse
 from handkit.methods.handnet_recipe import LossRecipe
 from handkit.nets.handnet import HandNetOutput
 
@@ -32,6 +32,9 @@ class HandNetLoss:
             "shape_prior": lambda: shape_norm(said.betas),
             "camera": lambda: scale_behind(said.camera[..., 0]),
             "joints_3d": lambda: _metric(hand.joints, batch["joints_3d"], batch["joints_3d_valid"]),
+            "distance_3d": lambda: points_distance(
+                hand.joints / UNIT_M, batch["joints_3d"] / UNIT_M, batch["joints_3d_valid"]
+            ),
             "vertices": lambda: _metric(hand.vertices, batch["vertices"], vertices_known(batch)),
         }
         found = {}

@@ -90,7 +90,8 @@ class HandNetDataRecipe(Recipe):
 class LossRecipe(Recipe):
     """Weights of Eq. 9: lambda_1 to lambda_5, in their order; ours are 3D terms, off as published, in units of 10 cm.
 
-    2D joints are in image widths. A term of weight 0 is left out.
+    `joints_3d` weighs the mean square of the joints' errors, `distance_3d` their mean distance. 2D joints are in image
+    widths. A term of weight 0 is left out.
     """
 
     pose: Weight = 10.0
@@ -99,6 +100,7 @@ class LossRecipe(Recipe):
     shape_prior: Weight = 0.5
     camera: Weight = 1e-5
     joints_3d: Weight = 0.0
+    distance_3d: Weight = 0.0
     vertices: Weight = 0.0
 
 

@@ -78,7 +78,11 @@ class HandNetData:
             return
         if stage.learns_masks and not any(bool(sample["mask_valid"]) for sample in self.known):
             raise HandkitError(f"stage {name} learns masks, and {self.words} has none", "give data that have masks")
-        if stage.learns_hands and not loss.joints_3d and not any(self._has_pose(sample) for sample in self.known):
+        if (
+            stage.learns_hands
+            and not (loss.joints_3d or loss.distance_3d)
+            and not any(self._has_pose(sample) for sample in self.known)
+        ):
             raise HandkitError(
                 f"nothing in {self.words} is annotated with a pose of the hand {self.hand.name!r}",
                 "give --hand-model the hand that the data were annotated with, or learn from 3D joints: "

@@ -21,6 +21,11 @@ def squares(pred: Tensor, target: Tensor) -> list[Tensor]:
     return [(p - t) ** 2 for p, t in zip(pred.flatten(), target.flatten(), strict=True)]
 
 
+def distance(pred: Tensor, target: Tensor) -> list[Tensor]:
+    """Quadratic below 0.01."""
+    return [(torch.stack(squares(pred, target)).sum() + 0.01**2).sqrt() - 0.01]
+
+
 def pose_squares(pred: Tensor, target: Tensor) -> list[Tensor]:
     """Of both writings of the turn the cheaper one."""
     turn, angle = target[:3], float(target[:3].norm())
@@ -43,6 +48,7 @@ LOSSES: dict[str, tuple[Loss, Twin, tuple[int, ...], tuple[int, ...]]] = {
     "shape": (losses.values_mse, squares, (B,), (10,)),
     "joints_2d": (losses.points_mse, squares, (B, 21), (2,)),
     "vertices": (losses.points_mse, squares, (B, T, 7), (3,)),
+    "distance_3d": (losses.points_distance, distance, (B, T, 7), (3,)),
     "mask": (losses.mask_bce, crossentropy, (B,), (4, 5)),
 }
 

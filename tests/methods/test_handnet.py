@@ -168,6 +168,8 @@ def test_terms_are_weights_times_losses_of_their_own_units(batch: Batch) -> None
     moved = {**batch, "joints_3d": found.hand.joints + 0.1, "joints_2d": found.hand.joints_2d + 0.1}
     terms = HandNetLoss(LossRecipe(joints_3d=1))(said, found.hand, moved)
     assert terms["joints_3d"] == pytest.approx(1)  # a unit is 10 cm
+    terms = HandNetLoss(LossRecipe(distance_3d=1))(said, found.hand, moved)
+    assert terms["distance_3d"] == pytest.approx(3**0.5 - 0.01, abs=1e-4)
     assert terms["joints_2d"] == pytest.approx(100 * 0.01)  # widths
 
 
