@@ -4,7 +4,9 @@ import difflib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
+
+from torch import Tensor, nn
 
 from handkit.checkpoint import CheckpointInfo, load_state, read_checkpoint
 from handkit.errors import HandkitError
@@ -16,6 +18,8 @@ from handkit.nets.seqhand_frame import FrameNetwork
 from handkit.nets.sequence import SequenceNetwork
 
 logger = logging.getLogger("handkit")
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class NetworkKind(NamedTuple):
@@ -41,6 +45,31 @@ NETWORKS: Final = {
 }
 
 
+class OtherNetwork(NamedTuple):
+    """What a network that is none of `NETWORKS` is called; `refused` and `fix` are told where one of them was wanted."""
+
+    words: str
+    refused: str
+    fix: str
+
+
+_POSE_ENCODER: Final = "a pose encoder, which sees joints and no images"
+
+_OTHER_NETWORKS: Final = {
+    "pose-encoder": OtherNetwork(_POSE_ENCODER, _POSE_ENCODER, "give a checkpoint of `handkit pretrain seqhand`"),
+    "s2hand": OtherNetwork(
+        "an S2HAND network of `handkit selfsup s2hand`",
+        "an S2HAND network, not one of SeqHAND's",
+        "use it with --method s2hand, or `handkit selfsup`",
+    ),
+    "handnet": OtherNetwork(
+        "a HandNet, for --method handnet",
+        "a HandNet, not one of SeqHAND's networks",
+        "use it with --method handnet",
+    ),
+}
+
+
 def build_network(name: str, *, backbone_weights: WeightsPath | None = None, **arguments: Any) -> SequenceNetwork:
     """An untrained network; `arguments` are those that `NETWORKS` lists for it.
 
@@ -61,27 +90,34 @@ def load_network(path: str | PathLike[str]) -> tuple[SequenceNetwork, Checkpoint
     info, state = read_checkpoint(path)
     arguments = dict(info.network)
     name = arguments.pop("name", None)
-    if name == "pose-encoder":
-        raise HandkitError(
-            f"{path} is a pose encoder, which sees joints and no images",
-            "give a checkpoint of `handkit pretrain seqhand`",
-        )
-    if name == "s2hand":
-        raise HandkitError(
-            f"{path} is an S2HAND network, not one of SeqHAND's", "use it with --method s2hand, or `handkit selfsup`"
-        )
-    if name == "handnet":
-        raise HandkitError(f"{path} is a HandNet, not one of SeqHAND's networks", "use it with --method handnet")
+    other = _OTHER_NETWORKS.get(str(name))
+    if other is not None:
+        raise HandkitError(f"{path} is {other.refused}", other.fix)
+    return rebuild(path, state, lambda: _construct(name, arguments, None)), info
+
+
+def rebuild(path: str | PathLike[str], state: Mapping[str, Tensor], build: Callable[[], Network]) -> Network:
+    """What `build` gives, with a checkpoint's values, in evaluation mode.
+
+    Raises HandkitError, which names the file, where it cannot be built or is of another architecture.
+    """
     try:
-        network = _construct(name, arguments, None)
+        network = build()
     except HandkitError as error:
         raise HandkitError(f"{path}: {error.what}", error.fix) from error
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise HandkitError(
             f"{path}: its network cannot be rebuilt ({error})", "it is damaged: fetch or train it again"
         ) from error
     load_state(network, state, path)
-    return network.eval(), info
+    return network.eval()
+
+
+def words_of_network(name: Any) -> str:
+    """What a checkpoint's network is, by its name: "is {words}, no ..."."""
+    if name in NETWORKS:
+        return f"a sequence network ({name}) of `handkit pretrain seqhand`"
+    return _OTHER_NETWORKS[name].words if name in _OTHER_NETWORKS else f"a network {name!r}"
 
 
 def _construct(name: Any, arguments: Mapping[str, Any], backbone_weights: WeightsPath | None) -> SequenceNetwork:

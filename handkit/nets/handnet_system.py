@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from handkit.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from handkit.checkpoint import CheckpointInfo, read_checkpoint
 from handkit.errors import HandkitError
 from handkit.nets.backbones import WeightsPath
-from handkit.nets.build import NETWORKS, nearest
+from handkit.nets.build import nearest, rebuild, words_of_network
 from handkit.nets.handnet import NAME, HandNet
 from handkit.nets.handnet_parts import INTEGRAL, PLAIN
 
@@ -41,17 +41,8 @@ def load_handnet(path: str | PathLike[str]) -> tuple[HandNet, CheckpointInfo]:
     arguments = dict(info.network)
     name = arguments.pop("name", None)
     if name != NAME:
-        raise HandkitError(f"{path} is {_words_of(name)}, no HandNet", _TRAIN)
-    try:
-        network = _construct(arguments, None)
-    except HandkitError as error:
-        raise HandkitError(f"{path}: {error.what}", error.fix) from error
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise HandkitError(
-            f"{path}: its network cannot be rebuilt ({error})", "it is damaged: fetch or train it again"
-        ) from error
-    load_state(network, state, path)
-    return network.eval(), info
+        raise HandkitError(f"{path} is {words_of_network(name)}, no HandNet", _TRAIN)
+    return rebuild(path, state, lambda: _construct(arguments, None)), info
 
 
 def _construct(arguments: Mapping[str, Any], weights: WeightsPath | None) -> HandNet:
@@ -60,13 +51,3 @@ def _construct(arguments: Mapping[str, Any], weights: WeightsPath | None) -> Han
         if argument not in known:
             raise HandkitError(f"HandNet has no argument {argument!r}", nearest(argument, known))
     return HandNet(**arguments, backbone_weights=weights)
-
-
-def _words_of(name: Any) -> str:
-    if name == "pose-encoder":
-        return "a pose encoder, which sees joints and no images"
-    if name == "s2hand":
-        return "an S2HAND network of `handkit selfsup s2hand`"
-    if name in NETWORKS:
-        return f"a sequence network ({name}) of `handkit pretrain seqhand`"
-    return f"a network {name!r}"

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from handkit.checkpoint import CheckpointInfo, load_state, read_checkpoint
+from handkit.checkpoint import CheckpointInfo, read_checkpoint
 from handkit.errors import HandkitError
 from handkit.nets.backbones import WeightsPath
-from handkit.nets.build import NETWORKS, nearest
+from handkit.nets.build import nearest, rebuild, words_of_network
 from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
 from handkit.nets.s2hand import S2HandNetwork, S2HandOutput
 
@@ -75,17 +75,8 @@ def load_system(path: str | PathLike[str]) -> tuple[S2HandSystem, CheckpointInfo
     info, state = read_checkpoint(path)
     name = info.network.get("name")
     if name != NAME:
-        raise HandkitError(f"{path} is {_words_of(name)}, no S2HAND network", _TRAIN)
-    try:
-        system = _construct(info.network["hand"], info.network["keypoints"], None)
-    except HandkitError as error:
-        raise HandkitError(f"{path}: {error.what}", error.fix) from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise HandkitError(
-            f"{path}: its network cannot be rebuilt ({error})", "it is damaged: fetch or train it again"
-        ) from error
-    load_state(system, state, path)
-    return system.eval(), info
+        raise HandkitError(f"{path} is {words_of_network(name)}, no S2HAND network", _TRAIN)
+    return rebuild(path, state, lambda: _construct(info.network["hand"], info.network["keypoints"], None)), info
 
 
 def _construct(
@@ -100,13 +91,3 @@ def _construct(
         None if hand is None else S2HandNetwork(**hand, backbone_weights=weights),
         None if keypoints is None else HourglassNetwork(**keypoints),
     )
-
-
-def _words_of(name: Any) -> str:
-    if name == "pose-encoder":
-        return "a pose encoder, which sees joints and no images"
-    if name == "handnet":
-        return "a HandNet, for --method handnet"
-    if name in NETWORKS:
-        return f"a sequence network ({name}) of `handkit pretrain seqhand`"
-    return f"a network {name!r}"
