@@ -1,10 +1,9 @@
 """`handkit pretrain handnet`: stages, one run of `train` each, in OUT/<stage>."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from typing_extensions import Unpack
 
@@ -17,11 +16,21 @@ from handkit.nets.handnet_system import build_handnet, load_handnet
 from handkit.recipe import load_recipe
 from handkit.runs.handnet_data import HandNetData, find_data
 from handkit.runs.handnet_previews import PreviewWriter
-from handkit.runs.result import INTERRUPTED, RunOptions, print_interrupted, report_console, report_table
-from handkit.train import TrainRecipe, TrainResult, seed_all, train
+from handkit.runs.result import RunOptions, report_console, report_table
+from handkit.runs.stages import (
+    LearningResult,
+    digest_weights,
+    print_end,
+    print_planned,
+    resolve_stage,
+    run_until_interrupted,
+)
+from handkit.train import TrainResult, seed_all, train
 
 ALL: Final = "all"
 WEIGHTS: Final = f"{NAME}.safetensors"
+
+HandNetResult: TypeAlias = LearningResult[HandNetData]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,38 +40,6 @@ class HandNetOptions:
     stage: str = ALL
     init: Path | None = None
     dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class HandNetResult:
-    """How the stages ended, in their order; `summary` is what `--json` prints."""
-
-    out: Path
-    data: HandNetData
-    stages: dict[str, TrainResult]
-    planned: dict[str, int]
-    learning: Mapping[str, Sequence[str]]
-    is_dry: bool = False
-
-    @property
-    def interrupted(self) -> bool:
-        return any(run.interrupted for run in self.stages.values())
-
-    @property
-    def exit_code(self) -> int:
-        return INTERRUPTED if self.interrupted else 0
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        return {
-            "out": str(self.out),
-            "dry_run": self.is_dry,
-            "interrupted": self.interrupted,
-            "data": self.data.to_json(),
-            "planned_steps": self.planned,
-            "learning": {stage: list(parts) for stage, parts in self.learning.items()},
-            "stages": {stage: _told(run) for stage, run in self.stages.items()},
-        }
 
 
 def pretrain_handnet(
@@ -88,14 +65,12 @@ def pretrain_handnet(
         data.check(name, stage)
     if not asked.dry_run:
         check_start(out, names, stages, asked.init)
-    runs: dict[str, TrainResult] = {}
-    for name in names if not asked.dry_run else ():
-        init = asked.init if name == names[0] else None
-        runs[name] = run_stage(out, name, settings, data, init=init, **options)
-        if runs[name].interrupted:
-            break
+    runs = run_until_interrupted(
+        names if not asked.dry_run else (),
+        lambda name: run_stage(out, name, settings, data, init=asked.init if name == names[0] else None, **options),
+    )
     learning = {name: stage.learns for name, stage in stages.items()}
-    return HandNetResult(out, data, runs, planned, learning, asked.dry_run)
+    return HandNetResult(out=out, data=data, stages=runs, planned=planned, learning=learning, is_dry=asked.dry_run)
 
 
 def check_start(out: Path, names: Sequence[str], stages: dict[str, StageRecipe], init: Path | None) -> None:
@@ -147,21 +122,10 @@ def run_stage(
         method,
         recipe,
         out=folder,
-        resolved=_resolved(settings, name, recipe, before),
+        resolved={**resolve_stage(settings, name, stage, recipe), "stage": name, "init": before},
         on_validated=PreviewWriter(method, folder),
         **options,
     )
-
-
-def _resolved(settings: HandNetRecipe, name: str, recipe: TrainRecipe, before: dict[str, str]) -> dict[str, Any]:
-    return {
-        **settings.model_dump(mode="json", exclude={"stages"}),
-        # Other stages may change and leave this run; how long it is stands in "train".
-        "stages": {name: settings.stage(name).model_dump(mode="json", exclude={"steps", "epochs", "decay_epochs"})},
-        "train": recipe.model_dump(mode="json"),
-        "stage": name,
-        "init": before,
-    }
 
 
 def begun_network(
@@ -185,16 +149,7 @@ def begun_network(
                 if name in asked
                 else "give the weights that its stereo stages began with",
             )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return network.train(), {path.parent.name or path.name: digest}
-
-
-def _told(run: TrainResult) -> dict[str, Any]:
-    """A stage's part of the summary."""
-    told = {"steps": run.step, "of": run.steps, "seconds": round(run.seconds, 1)}
-    if run.interrupted:
-        return told
-    return {**told, "weights": str(run.weights), "held_out": run.metrics, "best_step": run.best_step}
+    return network.train(), digest_weights(path)
 
 
 # Titles, and what their figures are multiplied by.
@@ -214,9 +169,7 @@ def print_report(result: HandNetResult) -> None:
     console = report_console()
     console.print(f"hands: {result.data.words}", soft_wrap=True)
     if result.is_dry:
-        for stage, steps in result.planned.items():
-            console.print(f"stage {stage}: {steps} steps; learning {', '.join(result.learning[stage])}", soft_wrap=True)
-        console.print("a dry run: nothing was trained; leave --dry-run out to begin")
+        print_planned(console, result.planned, result.learning)
         return
     done = {stage: run for stage, run in result.stages.items() if not run.interrupted}
     if done:
@@ -225,16 +178,8 @@ def print_report(result: HandNetResult) -> None:
         for stage, run in done.items():
             table.add_row(stage, *(_figure(run.metrics.get(key), _COLUMNS[key][1]) for key in keys))
         console.print(table)
-    last = next(reversed(result.stages.values()))
-    if last.interrupted:
-        print_interrupted(console, last)
-        return
-    for stage, run in result.stages.items():
-        console.print(
-            f"{stage}: {run.steps} steps in {run.seconds:.0f} s, best at step {run.best_step}", soft_wrap=True
-        )
-    console.print(f"wrote {last.weights}, previews, recipe.json and logs beside it", soft_wrap=True)
-    console.print(f"next: handkit demo YOUR_VIDEO.mp4 --method handnet --checkpoint {last.weights}", soft_wrap=True)
+    following = f"handkit demo YOUR_VIDEO.mp4 --method handnet --checkpoint {result.last.weights}"
+    print_end(console, result, beside="previews, recipe.json and logs", following=following)
 
 
 def _figure(value: float | None, factor: int) -> str:

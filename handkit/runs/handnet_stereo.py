@@ -1,11 +1,10 @@
 """`handkit finetune handnet-stereo`: a trained HandNet gets a second view, in stages of OUT/<stage>."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from typing_extensions import Unpack
 
@@ -25,14 +24,24 @@ from handkit.nets.handnet import HandNet, extend_with_stereo
 from handkit.nets.handnet_system import load_handnet
 from handkit.recipe import load_recipe
 from handkit.runs.handnet_pairs import PairData, find_pairs
-from handkit.runs.result import INTERRUPTED, RunOptions, print_interrupted, report_console, report_table
-from handkit.train import TrainRecipe, TrainResult, seed_all, train
+from handkit.runs.result import RunOptions, report_console, report_table
+from handkit.runs.stages import (
+    LearningResult,
+    digest_weights,
+    print_end,
+    print_planned,
+    resolve_stage,
+    run_until_interrupted,
+)
+from handkit.train import TrainResult, seed_all, train
 
 logger = logging.getLogger(__name__)
 
 ALL: Final = "all"
 WEIGHTS: Final = f"{NAME}.safetensors"
 _FIRST, _LAST = STAGES
+
+StereoResult: TypeAlias = LearningResult[PairData]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +51,6 @@ class StereoOptions:
     init: Path
     stage: str = ALL
     dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class StereoResult:
-    """How the stages ended, in their order; `summary` is what `--json` prints."""
-
-    out: Path
-    data: PairData
-    stages: dict[str, TrainResult]
-    planned: dict[str, int]
-    learning: dict[str, tuple[str, ...]]
-    is_dry: bool = False
-
-    @property
-    def interrupted(self) -> bool:
-        return any(run.interrupted for run in self.stages.values())
-
-    @property
-    def exit_code(self) -> int:
-        return INTERRUPTED if self.interrupted else 0
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        return {
-            "out": str(self.out),
-            "dry_run": self.is_dry,
-            "interrupted": self.interrupted,
-            "data": self.data.to_json(),
-            "planned_steps": self.planned,
-            "learning": {stage: list(parts) for stage, parts in self.learning.items()},
-            "stages": {stage: _told(run) for stage, run in self.stages.items()},
-        }
 
 
 def finetune_handnet_stereo(
@@ -95,13 +72,12 @@ def finetune_handnet_stereo(
     stages = _stages_of(settings, asked.stage, network)
     data = find_pairs(out, settings, network, info, dry_run=asked.dry_run, **options)
     planned = {name: stage_training(settings.train, stage, pairs=data.epoch).steps for name, stage in stages.items()}
-    runs: dict[str, TrainResult] = {}
-    for name in stages if not asked.dry_run else ():
-        runs[name] = run_stage(out, name, settings, data, init=asked.init, **options)
-        if runs[name].interrupted:
-            break
-    learning: dict[str, tuple[str, ...]] = {name: stage.learns for name, stage in stages.items()}
-    return StereoResult(out, data, runs, planned, learning, asked.dry_run)
+    runs = run_until_interrupted(
+        stages if not asked.dry_run else (),
+        lambda name: run_stage(out, name, settings, data, init=asked.init, **options),
+    )
+    learning = {name: stage.learns for name, stage in stages.items()}
+    return StereoResult(out=out, data=data, stages=runs, planned=planned, learning=learning, is_dry=asked.dry_run)
 
 
 def _stages_of(settings: HandNetStereoRecipe, asked: str, network: HandNet) -> dict[str, StereoStageRecipe]:
@@ -152,21 +128,13 @@ def run_stage(
             "mono": info.data.get("mono", info.data),
         },
     )
-    return train(method, recipe, out=out / name, resolved=_resolved(settings, name, recipe, data, before), **options)
-
-
-def _resolved(
-    settings: HandNetStereoRecipe, name: str, recipe: TrainRecipe, data: PairData, before: dict[str, str]
-) -> dict[str, Any]:
-    return {
-        **settings.model_dump(mode="json", exclude={"stages"}),
-        # Other stages may change and leave this run; how long it is stands in "train".
-        "stages": {name: settings.stage(name).model_dump(mode="json", exclude={"steps", "epochs", "decay_epochs"})},
-        "train": recipe.model_dump(mode="json"),
+    resolved = {
+        **resolve_stage(settings, name, stage, recipe),
         "network": {"size": data.size},
         "stage": name,
         "init": before,
     }
+    return train(method, recipe, out=out / name, resolved=resolved, **options)
 
 
 def begun_network(out: Path, stage: str, init: Path) -> tuple[HandNet, CheckpointInfo, dict[str, str]]:
@@ -178,16 +146,7 @@ def begun_network(out: Path, stage: str, init: Path) -> tuple[HandNet, Checkpoin
         network = extend_with_stereo(network)
     if path == init and stage == _LAST and info.data.get("stage") != _FIRST and network.inputs != "keypoints":
         logger.warning("stage %s begins with an image head that was not adapted: run stage %s first", _LAST, _FIRST)
-    name = path.parent.name or path.name
-    return network.train(), info, {name: hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _told(run: TrainResult) -> dict[str, Any]:
-    """A stage's part of the summary."""
-    told = {"steps": run.step, "of": run.steps, "seconds": round(run.seconds, 1)}
-    if run.interrupted:
-        return told
-    return {**told, "weights": str(run.weights), "held_out": run.metrics, "best_step": run.best_step}
+    return network.train(), info, digest_weights(path)
 
 
 _ERRORS: Final = {
@@ -203,9 +162,7 @@ def print_report(result: StereoResult) -> None:
     console = report_console()
     console.print(f"pairs: {result.data.words}", soft_wrap=True)
     if result.is_dry:
-        for stage, steps in result.planned.items():
-            console.print(f"stage {stage}: {steps} steps; learning {', '.join(result.learning[stage])}", soft_wrap=True)
-        console.print("a dry run: nothing was made or trained; leave --dry-run out to begin")
+        print_planned(console, result.planned, result.learning, left_undone="made or trained")
         return
     for stage, run in result.stages.items():
         if run.interrupted:
@@ -214,14 +171,6 @@ def print_report(result: StereoResult) -> None:
         for name, title in _ROWS.items():
             table.add_row(title, *(f"{run.metrics[f'{name}_{error}']:.2f}" for error in _ERRORS))
         console.print(table)
-    last = next(reversed(result.stages.values()))
-    if last.interrupted:
-        print_interrupted(console, last)
-        return
-    for stage, run in result.stages.items():
-        console.print(
-            f"{stage}: {run.steps} steps in {run.seconds:.0f} s, best at step {run.best_step}", soft_wrap=True
-        )
-    console.print(f"wrote {last.weights}, recipe.json and logs beside it", soft_wrap=True)
     rig = "--stereo LEFT.mp4 RIGHT.mp4 --rig rig.json"
-    console.print(f"next: handkit demo {rig} --method handnet --checkpoint {last.weights}", soft_wrap=True)
+    following = f"handkit demo {rig} --method handnet --checkpoint {result.last.weights}"
+    print_end(console, result, beside="recipe.json and logs", following=following)

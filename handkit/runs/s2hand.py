@@ -1,11 +1,10 @@
 """`handkit selfsup s2hand` and `handkit selfsup s2hand-video`: stages, one run of `train` each, in OUT/<stage>."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from typing_extensions import Unpack
@@ -19,8 +18,16 @@ from handkit.methods.s2hand_recipe import S2HandRecipe, stage_training, term_wei
 from handkit.nets.s2hand_system import S2HandSystem, build_system, load_system
 from handkit.recipe import load_recipe
 from handkit.runs.previews import PreviewWriter
-from handkit.runs.result import INTERRUPTED, RunOptions, print_interrupted, report_console, report_table
+from handkit.runs.result import RunOptions, report_console, report_table
 from handkit.runs.s2hand_data import GatheredData, gather_data
+from handkit.runs.stages import (
+    StagesResult,
+    digest_weights,
+    print_end,
+    print_planned,
+    resolve_stage,
+    run_until_interrupted,
+)
 from handkit.train import TrainRecipe, TrainResult, seed_all, train
 from handkit.train.place import first_does, launch
 
@@ -43,36 +50,17 @@ class SelfsupOptions:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
-class SelfsupResult:
-    """How the stages ended, in their order; `summary` is what `--json` prints."""
-
-    out: Path
-    data: GatheredData
-    stages: dict[str, TrainResult]
-    planned: dict[str, int]
-    is_dry: bool = False
-
-    @property
-    def interrupted(self) -> bool:
-        return any(run.interrupted for run in self.stages.values())
+class SelfsupResult(StagesResult[GatheredData]):
+    """As all runs in stages; which terms each learns with is told besides."""
 
     @property
     def exit_code(self) -> int:
         """0 done, 1 a part of the data could not be read, 130 interrupted."""
-        return INTERRUPTED if self.interrupted else int(self.data.has_failures)
+        return super().exit_code or int(self.data.has_failures)
 
     @property
-    def summary(self) -> dict[str, Any]:
-        return {
-            "out": str(self.out),
-            "dry_run": self.is_dry,
-            "interrupted": self.interrupted,
-            "data": self.data.to_json(),
-            "planned_steps": self.planned,
-            "terms": {stage: list(STAGE_TERMS[stage]) for stage in self.planned},
-            "stages": {stage: _told(run) for stage, run in self.stages.items()},
-        }
+    def about(self) -> dict[str, dict[str, list[str]]]:
+        return {"terms": {stage: list(STAGE_TERMS[stage]) for stage in self.planned}}
 
 
 def selfsup_s2hand(
@@ -95,13 +83,11 @@ def selfsup_s2hand(
         # Told before the hours of the other stages.
         find_windows(data.learned, frames=settings.data.frames, interval=settings.data.interval)
     planned = {stage: _training_of(settings, stage, data).steps for stage in stages}
-    runs: dict[str, TrainResult] = {}
-    if not asked.dry_run:
-        for stage in stages:
-            runs[stage] = run_stage(out, stage, settings, data, init=asked.init, **options)
-            if runs[stage].interrupted:
-                break
-    return SelfsupResult(out, data, runs, planned, asked.dry_run)
+    runs = run_until_interrupted(
+        stages if not asked.dry_run else (),
+        lambda stage: run_stage(out, stage, settings, data, init=asked.init, **options),
+    )
+    return SelfsupResult(out=out, data=data, stages=runs, planned=planned, is_dry=asked.dry_run)
 
 
 def _gathered_once(out: Path, settings: S2HandRecipe, options: RunOptions) -> GatheredData:
@@ -185,10 +171,7 @@ def run_stage(
         recipe,
         out=folder,
         resolved={
-            **settings.model_dump(mode="json", exclude={"search", "stages"}),
-            # Other stages may change and leave this run; how long it is stands in "train".
-            "stages": {stage: settings.stage(stage).model_dump(mode="json", exclude={"steps", "epochs"})},
-            "train": recipe.model_dump(mode="json"),
+            **resolve_stage(settings, stage, settings.stage(stage), recipe),
             "stage": stage,
             "data_key": data.key,
             "init": before,
@@ -248,17 +231,7 @@ def begun_network(
         logger.warning("no keypoint estimator to start from: a new one learns together with the 3D network")
         keypoints = new_network(settings, hand=False).keypoints
     network = S2HandSystem(hand, keypoints)
-    return network.train(), {
-        path.parent.name or path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found
-    }
-
-
-def _told(run: TrainResult) -> dict[str, Any]:
-    """A stage's part of the summary."""
-    told = {"steps": run.step, "of": run.steps, "seconds": round(run.seconds, 1)}
-    if run.interrupted:
-        return told
-    return {**told, "weights": str(run.weights), "held_out": run.metrics, "best_step": run.best_step}
+    return network.train(), digest_weights(*found)
 
 
 _TITLES: Final = {
@@ -275,28 +248,16 @@ def print_report(result: SelfsupResult) -> None:
     for line in result.data.lines():
         console.print(line, soft_wrap=True)
     if result.is_dry:
-        for stage, steps in result.planned.items():
-            console.print(f"stage {stage}: {steps} steps")
-        console.print("a dry run: nothing was trained; leave --dry-run out to begin")
+        print_planned(console, result.planned)
         return
     table = report_table("held out: mean", *_TITLES.values())
     for stage, run in result.stages.items():
         if not run.interrupted:
             table.add_row(stage, *(f"{run.metrics[key]:.2f}" if key in run.metrics else "-" for key in _TITLES))
     console.print(table)
-    last = next(reversed(result.stages.values()))
-    if last.interrupted:
-        print_interrupted(console, last)
-        return
-    for stage, run in result.stages.items():
-        console.print(
-            f"{stage}: {run.steps} steps in {run.seconds:.0f} s, best at step {run.best_step}", soft_wrap=True
-        )
-    console.print(f"wrote {last.weights}, previews, recipe.json and logs beside it", soft_wrap=True)
-    console.print(f"next: {_next(result, last)}", soft_wrap=True)
+    print_end(console, result, beside="previews, recipe.json and logs", following=_next(result))
 
 
-def _next(result: SelfsupResult, last: TrainResult) -> str:
-    if list(result.stages) == ["keypoints"]:
-        return f"handkit demo YOUR_VIDEO.mp4 --keypoint-source hourglass --checkpoint {last.weights}"
-    return f"handkit demo YOUR_VIDEO.mp4 --method s2hand --checkpoint {last.weights}"
+def _next(result: SelfsupResult) -> str:
+    how = "--keypoint-source hourglass" if list(result.stages) == ["keypoints"] else "--method s2hand"
+    return f"handkit demo YOUR_VIDEO.mp4 {how} --checkpoint {result.last.weights}"
