@@ -46,7 +46,7 @@ NETWORKS: Final = {
 
 
 class OtherNetwork(NamedTuple):
-    """What a network that is none of `NETWORKS` is called; `refused` and `fix` are told where one of them was wanted."""
+    """What a network that is none of `NETWORKS` is; `refused` and `fix` are told where one of them was wanted."""
 
     words: str
     refused: str
