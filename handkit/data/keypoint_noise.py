@@ -61,6 +61,8 @@ class KeypointNoise(Recipe):
     rendered: of the shifts that rendered hands show and real ones do not, from what to what share a hand has.
     missing: hands without any keypoints. dropped: joints without, of the others (MediaPipe gives all).
     single: hands of one look, whose joints all have the hand's score; the others' are lower where looks differ.
+    told: hands whose scores tell of their errors; the others have those of another hand. Of a detector that is sure
+    where it is off in ways of its own, a network that believes all scores trusts its keypoints too much.
     """
 
     shift: Size = 0.009
@@ -84,6 +86,7 @@ class KeypointNoise(Recipe):
     missing: Share = 0.056
     dropped: Share = 0.0
     single: Share = 0.25
+    told: Share = 1.0
 
     @model_validator(mode="after")
     def _has_all_joints(self) -> "KeypointNoise":
@@ -113,6 +116,8 @@ def noisy_keypoints(
     points[:, FINGERS] += _fingers(points[:, FINGERS], size[..., None], factors, rng, noise)
     points += size * (np.asarray(noise.joint) * factors.hand)[..., None] * rng.normal(size=(count, 21, 2))
     scores = _draw_scores(np.linalg.norm(points - landmarks_of(joints, 0.0), axis=-1) / size[..., 0], rng, noise)
+    untold = rng.random((count, 1)) >= noise.told
+    scores = np.where(untold, scores[rng.permutation(count)], scores)
     seen = (rng.random((count, 1)) >= noise.missing) & (rng.random((count, 21)) >= noise.dropped)
     seen &= known
     kept = np.where(seen[..., None], points, 0.0)

@@ -156,3 +156,17 @@ def test_a_recipe_may_hold_it() -> None:
         build_recipe(KeypointNoise, {"rendered": [1.0, 0.0]}, source="here")
     with pytest.raises(HandkitError, match="missing"):
         build_recipe(KeypointNoise, {"missing": 1.5}, source="here")
+
+
+def test_scores_may_be_those_of_other_hands() -> None:
+    joints = hands(2000)
+
+    def correlation(told: float) -> float:
+        points, scores = noisy_keypoints(joints, np.random.default_rng(4), KeypointNoise(told=told, missing=0.0))
+        size = (joints.max(1) - joints.min(1)).max(-1)
+        off = np.linalg.norm(points - landmarks_of(joints, 0.0), axis=-1).mean(1) / size
+        return float(np.corrcoef(off.argsort().argsort(), scores.mean(1).argsort().argsort())[0, 1])
+
+    assert correlation(1.0) < -0.3
+    assert abs(correlation(0.0)) < 0.1
+    assert correlation(1.0) + 0.1 < correlation(0.5) < -0.1
