@@ -29,7 +29,7 @@ WIDTHS: Final = {
     "regnet_x_400mf": (32, 32, 64, 160, 400),
     "plain": (64, 128, 256, 512, 512),
     "plain-slim": (32, 64, 128, 256, 512),
-    "integral": (63, 63, 63, 1024, 1024),
+    "integral": (66, 66, 66, 1024, 1024),
 }
 # Those that are not torchvision's.
 PLAIN: Final = ("plain", "plain-slim")
@@ -67,13 +67,13 @@ class Stages(nn.Module):
 
 
 class IntegralHead(nn.Module):
-    """Of each heat map its centre of mass and its height: 63 numbers, as a map of one pixel.
+    """Of each heat map its centre of mass and its height, and of all the middle and larger side: a map of one pixel.
 
     Places count from the middle of those that are there, in units of their larger side; a joint that is not there is at
     the middle, with a height of 0. Integral regression (Sun et al., ECCV 2018) without a network before it.
     """
 
-    def forward(self, maps: Float[Tensor, "N 21 H W"]) -> tuple[Float[Tensor, "N 63 1 1"], ...]:
+    def forward(self, maps: Float[Tensor, "N 21 H W"]) -> tuple[Float[Tensor, "N 66 1 1"], ...]:
         maps = maps.float()
         size = maps.shape[-1]
         middles = (torch.arange(size, device=maps.device, dtype=maps.dtype) + 0.5) / size
@@ -81,11 +81,12 @@ class IntegralHead(nn.Module):
         seen = (mass > _LEAST_MASS)[..., None]
         centre = torch.stack([maps.sum(-2) @ middles, maps.sum(-1) @ middles], -1)
         centre = centre / mass.clamp_min(_LEAST_MASS)[..., None]
-        low = torch.where(seen, centre, 2.0).amin(1, keepdim=True)
-        high = torch.where(seen, centre, -2.0).amax(1, keepdim=True)
-        side = (high - low).amax(-1, keepdim=True).clamp_min(1 / size)
-        placed = torch.where(seen, _SPREAD * (centre - (low + high) / 2) / side, 0.0)
-        found = torch.cat([placed.flatten(1), maps.amax((-2, -1))], 1)[..., None, None]
+        low = torch.where(seen, centre, 1.0).amin(1, keepdim=True)
+        high = torch.where(seen, centre, 0.0).amax(1, keepdim=True)
+        middle, side = (low + high) / 2, (high - low).amax(-1, keepdim=True).clamp_min(1 / size)
+        placed = torch.where(seen, _SPREAD * (centre - middle) / side, 0.0)
+        whole = torch.cat([middle - 0.5, side - 0.5], -1)
+        found = torch.cat([placed.flatten(1), maps.amax((-2, -1)), _SPREAD * whole.flatten(1)], 1)[..., None, None]
         return found, found, found
 
 

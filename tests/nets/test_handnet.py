@@ -172,13 +172,15 @@ def test_integral_backbone_reads_places_and_heights() -> None:
     network = HandNet(backbone="integral", inputs="keypoints", sigma=0.04).eval()
     maps = keypoint_heatmaps(points, scores, size=32, sigma=0.04)
     found = network.keypoint_head(maps)[2].flatten(1)
-    places, heights = found[:, :42].view(4, 21, 2), found[:, 42:]
+    places, heights, whole = found[:, :42].view(4, 21, 2), found[:, 42:63], found[:, 63:]
     for hand in range(4):
         seen = scores[hand] > 0
         low, high = points[hand, seen].amin(0), points[hand, seen].amax(0)
         expected = 2 * (points[hand] - (low + high) / 2) / (high - low).max()
         expected[~seen] = 0
         torch.testing.assert_close(places[hand], expected, atol=2e-3, rtol=0)
+        box = torch.cat([(low + high) / 2, (high - low).amax()[None]])
+        torch.testing.assert_close(whole[hand], 2 * (box - 0.5), atol=2e-3, rtol=0)
     assert heights[0, 3] == 0
     assert ((heights - scores).abs() < 0.15).all()  # the nearest pixel's centre is up to half a pixel from the peak
     out = network(None, maps)
