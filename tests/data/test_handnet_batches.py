@@ -118,7 +118,10 @@ def test_a_mirrored_picture_of_a_left_hand_is_one_of_a_right_hand() -> None:
     for key, value in one.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             torch.testing.assert_close(value, two[key], atol=1e-4, rtol=1e-5)
-    assert (one["image"].int() - two["image"].int()).abs().max() <= 2
+    # OpenCV reads pictures at 32nds of a pixel, which a mirror rounds the other way.
+    apart = (one["image"].int() - two["image"].int()).abs()
+    assert apart.max() <= 6
+    assert apart.float().mean() < 0.3
 
 
 def test_crops_are_cut_as_demo_cuts_them() -> None:
