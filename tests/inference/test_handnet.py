@@ -245,7 +245,9 @@ def drawn(looks: list[Look], seed: int = 0) -> np.ndarray:
 
 
 def same(a: HandsInImage, b: HandsInImage) -> bool:
-    return torch.allclose(a.orient, b.orient, atol=1e-5) and torch.allclose(a.betas, b.betas, atol=1e-5)
+    # Other batch sizes and threads round otherwise, and a random network's answers are large.
+    pairs = (getattr(hands, name) for name in ("orient", "betas") for hands in (a, b))
+    return all(torch.allclose(one, other, atol=1e-3, rtol=1e-3) for one, other in zip(pairs, pairs, strict=True))
 
 
 @pytest.fixture(scope="module")
