@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from handkit.fit.landmarks import LANDMARKS
+from handkit.fit.landmarks import LANDMARKS, LandmarkSource
 from handkit.recipe import Recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -190,13 +190,12 @@ def _draw_scores(off: NDArray[np.float64], rng: np.random.Generator, noise: Keyp
     return np.clip(1 - doubt, 0.05, 1) / (1 + (spread / _HALVING) ** 2)
 
 
-def _changes(shifts: tuple[tuple[int, int, float], ...]) -> NDArray[np.float64]:
-    """What shifts add to joints, as a matrix."""
-    matrix = np.zeros((21, 21))
-    for i, k, share in shifts:
-        matrix[i, [i, k]] += (-share, share)
-    return matrix
+def _changes(source: LandmarkSource) -> NDArray[np.float64]:
+    """What landmarks add to joints, as a matrix."""
+    matrix = source.matrix("open")
+    assert matrix is not None
+    return matrix.numpy() - np.eye(21)
 
 
-_MEANT: Final = _changes(LANDMARKS["mediapipe"].shifts)
-_RENDERED: Final = _changes(RENDERED_SHIFTS)
+_MEANT: Final = _changes(LANDMARKS["mediapipe"])
+_RENDERED: Final = _changes(LandmarkSource(shifts=RENDERED_SHIFTS))

@@ -1,6 +1,6 @@
 """HandNet's training objective on a batch: Eq. 9 for what makes a hand, Eq. 10 for its mask."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from handkit.methods.handnet_recipe import LossRecipe
 from handkit.nets.handnet import HandNetOutput
 
 Batch = Mapping[str, Tensor]
+PointLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 UNIT_M: Final = 0.1  # of 3D terms
 
 
@@ -31,11 +32,9 @@ class HandNetLoss:
             "joints_2d": lambda: points_mse(hand.joints_2d, batch["joints_2d"], batch["joints_2d_valid"]),
             "shape_prior": lambda: shape_norm(said.betas),
             "camera": lambda: scale_behind(said.camera[..., 0]),
-            "joints_3d": lambda: _metric(hand.joints, batch["joints_3d"], batch["joints_3d_valid"]),
-            "distance_3d": lambda: points_distance(
-                hand.joints / UNIT_M, batch["joints_3d"] / UNIT_M, batch["joints_3d_valid"]
-            ),
-            "vertices": lambda: _metric(hand.vertices, batch["vertices"], vertices_known(batch)),
+            "joints_3d": lambda: _metric(points_mse, hand.joints, batch["joints_3d"], batch["joints_3d_valid"]),
+            "distance_3d": lambda: _metric(points_distance, hand.joints, batch["joints_3d"], batch["joints_3d_valid"]),
+            "vertices": lambda: _metric(points_mse, hand.vertices, batch["vertices"], vertices_known(batch)),
         }
         found = {}
         if self.hands:
@@ -58,5 +57,5 @@ def vertices_known(batch: Batch) -> Tensor:
     return batch["vertices_valid"][:, None].expand(batch["vertices"].shape[:-1])
 
 
-def _metric(pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-    return points_mse(pred / UNIT_M, target / UNIT_M, valid)
+def _metric(loss: PointLoss, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    return loss(pred / UNIT_M, target / UNIT_M, valid)
