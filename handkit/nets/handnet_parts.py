@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from handkit.errors import HandkitError
 from handkit.hand.scaled import positive_scale
 from handkit.nets.backbones import WeightsPath, build_backbone
+from handkit.nets.heatmaps import weighted_place
 from handkit.nets.weak_hand import PreciseLinear
 
 POSE: Final = 48
@@ -76,11 +77,9 @@ class IntegralHead(nn.Module):
     def forward(self, maps: Float[Tensor, "N 21 H W"]) -> tuple[Float[Tensor, "N 66 1 1"], ...]:
         maps = maps.float()
         size = maps.shape[-1]
-        middles = (torch.arange(size, device=maps.device, dtype=maps.dtype) + 0.5) / size
-        mass = maps.sum((-2, -1))
-        seen = (mass > _LEAST_MASS)[..., None]
-        centre = torch.stack([maps.sum(-2) @ middles, maps.sum(-1) @ middles], -1)
-        centre = centre / mass.clamp_min(_LEAST_MASS)[..., None]
+        mass = maps.sum((-2, -1))[..., None]
+        seen = mass > _LEAST_MASS
+        centre = weighted_place(maps) / mass.clamp_min(_LEAST_MASS) / size
         low = torch.where(seen, centre, 1.0).amin(1, keepdim=True)
         high = torch.where(seen, centre, 0.0).amax(1, keepdim=True)
         middle, side = (low + high) / 2, (high - low).amax(-1, keepdim=True).clamp_min(1 / size)

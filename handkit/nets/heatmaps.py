@@ -25,3 +25,16 @@ def keypoint_heatmaps(
     along = (-0.5 * ((centres - places[..., None]) / sigma).square()).exp()  # [N, 21, 2, S]
     x, y = along.unbind(2)
     return heights[..., None, None] * y[..., :, None] * x[..., None, :]
+
+
+def weighted_place(maps: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J 2"]:
+    """The sum of cells' places (x, y), centres at +0.5, times their values: the mean place, of maps that sum to 1."""
+    with torch.autocast(maps.device.type, enabled=False):
+        x, y = cell_centres(maps)
+        return torch.stack([maps.sum(-2) @ x, maps.sum(-1) @ y], -1)
+
+
+def cell_centres(maps: Float[Tensor, "N J h w"]) -> tuple[Float[Tensor, " w"], Float[Tensor, " h"]]:
+    """Where the columns and the rows of maps are, in cells."""
+    down, across = (torch.arange(size, dtype=maps.dtype, device=maps.device) + 0.5 for size in maps.shape[-2:])
+    return across, down

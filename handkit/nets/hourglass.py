@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from handkit.conventions import NUM_JOINTS
 from handkit.errors import HandkitError
 from handkit.nets.backbones import check_images
+from handkit.nets.heatmaps import cell_centres, weighted_place
 
 _CELL_PX: Final = 4  # a cell of a heat map
 _DEPTH: Final = 4  # times that an hourglass halves its map
@@ -150,16 +151,14 @@ class Residual(nn.Module):
 def expected_cell(heatmap: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J 2"]:
     """Soft-argmax: the mean place (x, y) under the map's softmax in float32, in cells with centres at +0.5."""
     with torch.autocast(heatmap.device.type, enabled=False):
-        share = _softmax(heatmap)
-        x, y = _centres(share)
-        return torch.stack([share.sum(-2) @ x, share.sum(-1) @ y], -1)
+        return weighted_place(_softmax(heatmap))
 
 
 def mass_near(heatmap: Float[Tensor, "N J h w"], cell: Float[Tensor, "N J 2"]) -> Float[Tensor, "N J"]:
     """The share of the map's softmax in cells whose centres are within two cells of a place."""
     with torch.autocast(heatmap.device.type, enabled=False):
         share = _softmax(heatmap)
-        x, y = _centres(share)
+        x, y = cell_centres(share)
         across, down = x - cell[..., :1], y - cell[..., 1:]
         is_near = across[..., None, :].square() + down[..., None].square() <= _NEAR_CELLS**2
         return (share * is_near).sum((-2, -1)).clamp(max=1)
@@ -168,11 +167,6 @@ def mass_near(heatmap: Float[Tensor, "N J h w"], cell: Float[Tensor, "N J 2"]) -
 def _softmax(heatmap: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J h w"]:
     exact = heatmap if heatmap.dtype == torch.float64 else heatmap.float()
     return exact.flatten(-2).softmax(-1).view(exact.shape)
-
-
-def _centres(share: Float[Tensor, "N J h w"]) -> tuple[Float[Tensor, " w"], Float[Tensor, " h"]]:
-    down, across = (torch.arange(size, dtype=share.dtype, device=share.device) + 0.5 for size in share.shape[-2:])
-    return across, down
 
 
 def _residuals(features: int, count: int) -> nn.Sequential:
