@@ -9,6 +9,13 @@ Those of `s2hand` are means over samples, each weighted by its confidences; its 
 batch.
 """
 
+from handkit.losses.binocular import (
+    appearance_consistency,
+    epipolar_gap,
+    one_shape,
+    prior_distance,
+    sample_colors,
+)
 from handkit.losses.handnet import (
     mask_bce,
     nearest_writing,
@@ -19,6 +26,7 @@ from handkit.losses.handnet import (
     shape_norm,
     values_mse,
 )
+from handkit.losses.lixel import edge_lengths, edge_lengths_l1, normals_l1, points_l1
 from handkit.losses.mesh import MeshEdges, build_mesh_edges, edge_length, laplacian, normal_consistency, vertex_offset
 from handkit.losses.photometric import photometric_l1, photometric_l1_released, ssim, ssim_loss
 from handkit.losses.points import keypoint_distance
@@ -55,10 +63,14 @@ from handkit.losses.silhouette import mask_distance_px, mask_fitting, silhouette
 
 __all__ = [
     "MeshEdges",
+    "appearance_consistency",
     "bone_length",
     "bone_orientation",
     "build_mesh_edges",
     "edge_length",
+    "edge_lengths",
+    "edge_lengths_l1",
+    "epipolar_gap",
     "estimated_location_released",
     "joint_location",
     "joint_location_released",
@@ -73,15 +85,20 @@ __all__ = [
     "mean_color",
     "nearest_writing",
     "normal_consistency",
+    "normals_l1",
+    "one_shape",
     "parameter_l2",
     "photometric_l1",
     "photometric_l1_released",
     "points_distance",
+    "points_l1",
     "points_mse",
     "pose_limits",
     "pose_mse",
+    "prior_distance",
     "quaternion_path",
     "root_aligned",
+    "sample_colors",
     "scale_behind",
     "shape_consistency",
     "shape_norm",

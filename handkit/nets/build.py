@@ -67,6 +67,11 @@ _OTHER_NETWORKS: Final = {
         "a HandNet, not one of SeqHAND's networks",
         "use it with --method handnet",
     ),
+    "lixel": OtherNetwork(
+        "a lixel network of `handkit pretrain hand-prior` or `handkit selfsup binocular`",
+        "a lixel network, not one of SeqHAND's networks",
+        "use it with --method binocular",
+    ),
 }
 
 

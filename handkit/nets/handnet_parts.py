@@ -126,7 +126,7 @@ def split_backbone(name: str, weights: WeightsPath | None = None) -> SplitBackbo
     if name == INTEGRAL:
         _refuse_weights(name, weights)
         return SplitBackbone(nn.Identity(), IntegralHead(), DenseTail(WIDTHS[name][0], WIDTHS[name][-1]))
-    stages = _plain_stages(name, weights) if name in PLAIN else _stages(name, build_backbone(name, weights))
+    stages = plain_stages(name, weights) if name in PLAIN else _stages(name, build_backbone(name, weights))
     drawn = copy.deepcopy(stages[:_HEAD])
     drawn[0][0] = _for_heatmaps(drawn[0][0], from_colors=weights is not None)
     return SplitBackbone(Stages(stages[:_HEAD], 1), Stages(drawn, 1), Stages(stages[_HEAD:], _HEAD + 1))
@@ -144,7 +144,8 @@ def _stages(name: str, backbone: nn.Sequential) -> list[nn.Sequential]:
     return [nn.Sequential(*stem), *(nn.Sequential(block) for block in trunk)]
 
 
-def _plain_stages(name: str, weights: WeightsPath | None) -> list[nn.Sequential]:
+def plain_stages(name: str, weights: WeightsPath | None = None) -> list[nn.Sequential]:
+    """The five stages of a backbone of `PLAIN`, each a strided convolution, normalised."""
     _refuse_weights(name, weights)
     channels = (_COLORS, *WIDTHS[name])
     stages = [
