@@ -43,6 +43,8 @@ HANDNET: Final = Weights(
     or_else="handnet-keypoints.safetensors",
 )
 HANDNET_STEREO: Final = Weights("handnet-stereo.safetensors", "finetune handnet-stereo", ("stereo",))
+BINOCULAR: Final = Weights("binocular.safetensors", "selfsup binocular")
+HAND_PRIOR: Final = Weights("hand-prior.safetensors", "pretrain hand-prior")
 
 
 def find_checkpoint(path: Path | None = None, kind: Weights | None = None) -> Path:

@@ -56,6 +56,19 @@ def square_around_joints(bbox: Float[np.ndarray, "4"], scale: float = CROP_SCALE
     return square_box(np.asarray(bbox, np.float64) + margin * np.array([-1, -1, 1, 1]), scale)
 
 
+def square_about_point(
+    point: Float[np.ndarray, "2"], bbox: Float[np.ndarray, "4"], scale: float = CROP_SCALE
+) -> Float[np.ndarray, "4"]:
+    """The square about a point that just holds a hand, of whose joints `bbox` is the box, made `scale` times larger.
+
+    Raises HandkitError for an empty box.
+    """
+    margin = JOINT_MARGIN * float(max(bbox[2] - bbox[0], bbox[3] - bbox[1]))
+    outline = np.asarray(bbox, np.float64) + margin * np.array([-1, -1, 1, 1])
+    reach = np.abs(outline.reshape(2, 2) - point).max()
+    return square_box(np.concatenate([point - reach, point + reach]), scale)
+
+
 def square_of_picture(image: RgbImage) -> Float[np.ndarray, "4"]:
     """The smallest square about the whole picture."""
     height, width = image.shape[:2]
