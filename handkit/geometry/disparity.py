@@ -22,7 +22,7 @@ _FAR_M: Final = 5.0
 
 
 class Rectified(NamedTuple):
-    """x_rectified = turn @ x_camera of either camera; the right one stands at x = `baseline_m` in the left one's axes."""
+    """x_rectified = turn @ x_camera of either camera, the right one standing at x = `baseline_m` in the left one's."""
 
     left: Float[Tensor, "*B 3 3"]
     right: Float[Tensor, "*B 3 3"]
