@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field
 
-from handkit.data.keypoint_noise import KeypointNoise
 from handkit.errors import HandkitError
+from handkit.methods.crop_recipe import CropDataRecipe
 from handkit.methods.s2hand_recipe import CommonTrainRecipe
-from handkit.methods.seqhand_recipe import StillSource, Weight
+from handkit.methods.seqhand_recipe import Weight
 from handkit.nets.handnet import Inputs
 from handkit.recipe import Recipe
 from handkit.train import TrainRecipe
@@ -20,7 +20,6 @@ StageName = Literal["image", "keypoint", "fusion", "finalize", "segmentation"]
 STAGES: Final = get_args(StageName)
 Part = Literal["image_head", "keypoint_head", "fusion", "tail", "regressor", "segmentation"]
 Drawn = Literal["frames", "poses"]
-EPOCH: Final = 32_560  # FreiHAND's pictures
 _MASK_PART: Final = "segmentation"
 _WORDS: Final = {"image": "images", "keypoints": "keypoints"}
 # What a part sees of "image" and "keypoints"; the others see what there is.
@@ -45,46 +44,13 @@ class HandNetworkRecipe(Recipe):
     backbone_weights: str | None = None
 
 
-class CropRecipe(Recipe):
-    """How hands are cut out: the crop's side over the hand's box, and how far they are moved, turned, scaled, blurred.
+class HandNetDataRecipe(CropDataRecipe):
+    """Hands to learn from, as `CropDataRecipe` has them.
 
-    `reposition` is the share of the room beside the hand; `blur` the largest standard deviation in 224ths of the crop.
+    Drawn are single "frames", pictures of `frame_size` px; or "poses", hands without a picture, for keypoints alone.
     """
 
-    box_scale: Annotated[float, Field(ge=1, le=3)] = 1.5
-    reposition: Annotated[float, Field(ge=0, le=1)] = 0.5
-    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 90.0
-    scale_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    blur: Annotated[float, Field(ge=0)] = 2.0
-    color_jitter: bool = False
-
-
-class HandNetDataRecipe(Recipe):
-    """Hands to learn from: data sets, folders of `handkit generate seqhand` or `stereo`; without any, drawn ones.
-
-    Drawn are single "frames" of `recipe` (settings of `handkit generate seqhand`), pictures of `frame_size` px (off:
-    those of the network), `frames` of every sequence; or "poses", hands without a picture, for keypoints alone.
-    `epoch` is what counts as one of drawn hands. The best weights are chosen by `validation_hands` others, drawn by
-    `validation_seed` or the share `held_out` of every data set's scenes. `noise` is what detected keypoints are off by
-    (off: they are true).
-    """
-
-    sources: tuple[StillSource, ...] = ()
-    shards: tuple[str, ...] = ()
     drawn: Drawn = "frames"
-    recipe: str = "seqhand"
-    poses: str = "builtin"
-    backgrounds: str | None = None
-    frame_size: Annotated[int, Field(ge=64, le=1024)] | None = None
-    frames: Annotated[int, Field(ge=1, le=100)] = 1
-    sequences: Annotated[int, Field(ge=1)] | None = None
-    epoch: Annotated[int, Field(ge=1)] = EPOCH
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    validation_hands: Annotated[int, Field(ge=1)] = 500
-    validation_seed: Annotated[int, Field(ge=1)] = 1
-    noise: KeypointNoise | None = KeypointNoise()
-    crop: CropRecipe = CropRecipe()
 
 
 class LossRecipe(Recipe):

@@ -14,7 +14,7 @@ from handkit.methods.handnet import Batch, Estimate, HandNetMethod
 from handkit.render.overlay import draw_skeleton
 
 _HANDS: Final = 6
-_CELL: Final = 192
+CELL: Final = 192
 _EMPTY: Final = 40  # grey of a cell without a picture
 _OUTLINE: Final = (255, 255, 0)
 _MASK: Final = (80, 220, 255)
@@ -42,19 +42,19 @@ def preview(batch: Batch, found: Estimate, faces: NDArray[np.integer]) -> UInt8[
     hand, mask = found.hand, found.said.mask
     rows = []
     for i in range(min(_HANDS, len(batch["keypoints"]))):
-        crop = _crop(batch, i)
+        crop = crop_cell(batch, i)
         given, true, predicted = crop.copy(), crop.copy(), crop.copy()
         draw_skeleton(
-            given, _CELL * _array(batch["keypoints"][i]), scores=_array(batch["keypoint_scores"][i]), min_score=1e-6
+            given, CELL * as_array(batch["keypoints"][i]), scores=as_array(batch["keypoint_scores"][i]), min_score=1e-6
         )
         draw_skeleton(
-            true, _CELL * _array(batch["joints_2d"][i]), scores=_array(batch["joints_2d_valid"][i]), min_score=1
+            true, CELL * as_array(batch["joints_2d"][i]), scores=as_array(batch["joints_2d_valid"][i]), min_score=1
         )
-        draw_outline(predicted, _CELL * _array(hand.vertices_2d[i]), faces)
-        draw_skeleton(predicted, _CELL * _array(hand.joints_2d[i]))
+        draw_outline(predicted, CELL * as_array(hand.vertices_2d[i]), faces)
+        draw_skeleton(predicted, CELL * as_array(hand.joints_2d[i]))
         cells = [given, true, predicted]
         if mask is not None:
-            cells.append(_tinted(crop, _array(mask[i]) > 0))
+            cells.append(_tinted(crop, as_array(mask[i]) > 0))
         rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows, axis=0)
 
@@ -72,21 +72,23 @@ def draw_outline(
     cv2.drawContours(image, outline, -1, _OUTLINE, 1)
 
 
-def _crop(batch: Batch, row: int) -> UInt8[np.ndarray, "S S 3"]:
+def crop_cell(batch: Batch, row: int) -> UInt8[np.ndarray, "S S 3"]:
+    """A crop of a batch as a cell of a sheet, grey where there is none."""
     if "image" not in batch:
-        return np.full((_CELL, _CELL, 3), _EMPTY, np.uint8)
+        return np.full((CELL, CELL, 3), _EMPTY, np.uint8)
     crop = np.ascontiguousarray(batch["image"][row].permute(1, 2, 0).cpu().numpy())
-    enlarged: np.ndarray = cv2.resize(crop, (_CELL, _CELL), interpolation=cv2.INTER_LINEAR)
+    enlarged: np.ndarray = cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_LINEAR)
     return enlarged
 
 
 def _tinted(crop: UInt8[np.ndarray, "S S 3"], mask: NDArray[np.bool_]) -> UInt8[np.ndarray, "S S 3"]:
-    inside = cv2.resize(mask.astype(np.uint8), (_CELL, _CELL), interpolation=cv2.INTER_NEAREST) > 0
+    inside = cv2.resize(mask.astype(np.uint8), (CELL, CELL), interpolation=cv2.INTER_NEAREST) > 0
     tinted = crop.copy()
     tinted[inside] = (0.5 * crop[inside] + 0.5 * np.array(_MASK)).astype(np.uint8)
     return tinted
 
 
-def _array(values: Tensor) -> np.ndarray:
+def as_array(values: Tensor) -> np.ndarray:
+    """For drawing."""
     found: np.ndarray = values.detach().float().cpu().numpy()
     return found
