@@ -23,8 +23,9 @@ app = typer.Typer(
 
 _SEQHAND_HELP = """Make sequences of moving hands (SeqHAND): pictures, masks and what is known of them, in tar shards.
 
-A run that was stopped goes on where it was by the same command; with the same recipe and seed the files are the same,
-however many workers make them.
+Of the recipe, skin=[1,10] are the Monk tones that are drawn, and background is all, photographs or patterns. A run that
+was stopped goes on where it was by the same command; with the same recipe and seed the files are the same, however many
+workers make them.
 
 [bold]Examples[/bold]
 
@@ -33,12 +34,15 @@ however many workers make them.
     handkit generate seqhand --out seqhand-val --split val
     handkit generate seqhand --out published --recipe seqhand-published --backgrounds VOC2012/JPEGImages
     handkit generate seqhand --out static --frames 1 --set camera.in_frame=false
+    handkit generate seqhand --out dark --set skin=[7,10] --set background=photographs
+    handkit generate seqhand --out source --recipe hand-prior-source --sequences 5000
 """
 
 _STEREO_HELP = """Make stereo pairs of hands (RealisticHands): pictures, masks and what is known of them, in tar shards.
 
-The cameras are like the ZED's: 120 mm apart, focal length 700 px at a width of 1280. A run that was stopped goes on
-where it was by the same command.
+The cameras are like the ZED's: 120 mm apart, focal length 700 px at a width of 1280; rig.json beside the shards says it
+to --rig. Of the recipe, skin=[1,10] are the Monk tones that are drawn, background is all, photographs or patterns, and
+same_hand is how many pairs in a row show one hand. A run that was stopped goes on where it was by the same command.
 
 [bold]Examples[/bold]
 
@@ -46,6 +50,7 @@ where it was by the same command.
     handkit generate stereo --out stereo --dry-run
     handkit generate stereo --out stereo-val --split val --pairs 1000
     handkit generate stereo --out large --set width=1280 --set height=720
+    handkit generate stereo --out target --recipe stereo-target --pairs 1000
 """
 
 

@@ -1,5 +1,8 @@
 """Pairs of `handkit generate stereo`, read from their shards: in any order, or streamed.
 
+Where several pairs in a row are of one hand, `sequence` is the first one's name and `frame` the place among them; the
+hand is in another pose and place each time.
+
 Convention: both cameras are pinholes and rectified; each view's sample is in its own camera's frame, and
 `right_from_left` is [R|t] between them.
 """
@@ -23,6 +26,7 @@ from handkit.data.shards import (
     read_card,
 )
 from handkit.data.stream import stream_samples
+from handkit.errors import HandkitError
 from handkit.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from handkit.labels import HAND
 
@@ -102,6 +106,7 @@ class PairDecoder:
     def __init__(self, settings: Mapping[str, Any], hand: str | Path | None) -> None:
         self._name = str(hand or settings.get("hand_model") or "open")
         self._dataset = f"{KIND}-{settings['split']}" if "split" in settings else KIND
+        self._same_hand = int(settings.get("recipe", {}).get("same_hand", 1))
 
     def __call__(self, key: str, parts: Mapping[str, bytes], shard: str) -> StereoSample:
         """The pair `key`; errors name `shard` and the part."""
@@ -116,12 +121,14 @@ class PairDecoder:
     ) -> HandSample:
         part = next(name for name in parts if name.startswith(f"{view}."))
         labels = decode_labels(parts[f"{view}_mask.png"], f"{shard}: {key}.{view}_mask.png")
+        sequence, frame = split_number(key, self._same_hand, shard)
         return build_sample(
             decode_image(parts[part], f"{shard}: {key}.{part}"),
             is_right=bool(stored["is_right"]),
             dataset=self._dataset,
             name=f"{key}.{view}",
-            sequence=key,
+            sequence=sequence,
+            frame=frame,
             mask=labels == HAND,
             hand_model=self._name,
             K=stored[f"K_{view}"],
@@ -130,6 +137,16 @@ class PairDecoder:
             betas=stored["beta"],
             **in_camera(stored, _square(stored[f"Rt_{view}"]), stored[f"K_{view}"].astype(np.float64)),
         )
+
+
+def split_number(key: str, same_hand: int, shard: str) -> tuple[str, int]:
+    """The first of the pairs of one hand, and the place among them, of a key such as "000012"."""
+    if same_hand == 1:
+        return key, 0
+    if not key.isdecimal():
+        raise HandkitError(f"{shard} holds {key}, no number of a pair", "take the shard away")
+    frame = int(key) % same_hand
+    return f"{int(key) - frame:06d}", frame
 
 
 def in_camera(

@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from handkit.synth.skin import SkinTemplates, templates
+from handkit.errors import HandkitError
+from handkit.synth.skin import MONK_HEX, SkinTemplates, templates
 
 __all__ = ["Appearance", "Light", "SkinTemplates", "develop", "sample_appearance", "skin_colors", "templates"]
+
+ALL_SKIN: Final = (1, len(MONK_HEX))  # tones of the Monk scale
 
 # Brightness (mean of the display colour) that an automatic exposure aims at, and how far it goes.
 _TARGET = 0.55
@@ -45,10 +49,16 @@ class Appearance:
     noise: float = 0.0
 
 
-def sample_appearance(rng: np.random.Generator, *, shading: bool) -> Appearance:
-    """A random look; without `shading` only the template is drawn, as published."""
+def sample_appearance(rng: np.random.Generator, *, shading: bool, skin: tuple[int, int] = ALL_SKIN) -> Appearance:
+    """A random look of the lowest to highest tones `skin`; without `shading` only the template is drawn, as published.
+
+    Raises HandkitError where no template is of such a tone.
+    """
     found = templates()
-    template = int(rng.integers(len(found)))
+    kept = np.flatnonzero((found.monk >= skin[0]) & (found.monk <= skin[1]))
+    if not len(kept):
+        raise HandkitError(f"no skin template is of a tone from {skin[0]} to {skin[1]}", "the tones are 1 to 10")
+    template = int(kept[rng.integers(len(kept))])
     if not shading:
         return Appearance(template)
     brightness = float(found.colors[template].mean())

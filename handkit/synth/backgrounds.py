@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -20,11 +21,12 @@ from handkit.synth import scenes, textures
 
 Picture = NDArray[np.uint8]
 Family = Callable[[np.random.Generator, int], NDArray[np.float32]]
+BackgroundKind = Literal["all", "photographs", "patterns"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_SIDES = 2.5  # longer pictures are scaled until their shorter side is this many patches
 KEPT = 8  # decoded pictures held ready
-PHOTO_SHARE = 0.2  # of the default backgrounds
+PHOTO_SHARE: Final[dict[BackgroundKind, float]] = {"all": 0.2, "photographs": 1.0, "patterns": 0.0}
 # Of scikit-image's bundled pictures those that show neither people nor drawings nor what a microscope sees.
 PHOTOS = ("brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
           "hubble_deep_field.jpg", "motorcycle_left.png", "rocket.jpg")  # fmt: skip
@@ -39,23 +41,33 @@ FAMILIES: dict[str, tuple[float, Family]] = {
     "room": (0.14, scenes.room),
     "clutter": (0.14, scenes.clutter),
 }
+_SURFACES = ("gradient", "clouds", "wood", "fabric", "tiles")
+_OF_SURFACES = sum(FAMILIES[name][0] for name in _SURFACES)
+PATTERNS = {name: (FAMILIES[name][0] / _OF_SURFACES, FAMILIES[name][1]) for name in _SURFACES}
 
 
 class Backgrounds:
     """Pictures at least `size` a side: those below a folder, or by default made-up ones and scikit-image's photographs.
 
-    Of a VOC tree the folder JPEGImages is used. Sizes are checked at once, in the files' headers; pictures that are too
-    small or broken are left out and listed in `skipped` with the reason, as are those found damaged when decoded (the
-    next in the list takes their place). Raises HandkitError where nothing is left.
+    Without a folder `kind` may choose the photographs alone, or made-up patterns, no scenes. Of a VOC tree the folder
+    JPEGImages is used. Sizes are checked at once, in the files' headers; pictures that are too small or broken are left
+    out and listed in `skipped` with the reason, as are those found damaged when decoded (the next in the list takes
+    their place). Raises HandkitError where nothing is left.
     """
 
-    def __init__(self, folder: Path | None, size: int) -> None:
-        self.size = size
+    def __init__(self, folder: Path | None, size: int, kind: BackgroundKind = "all") -> None:
+        if folder is not None and kind != "all":
+            what = f"backgrounds are to be {kind}, and the pictures of {folder}"
+            raise HandkitError(what, "leave --backgrounds out, or set background=all")
+        self.size, self.kind = size, kind
         self.skipped: list[tuple[Path, str]] = []
         self._decoded: OrderedDict[Path, Picture] = OrderedDict()
         self._procedural = folder is None
-        found = bundled_photos() if folder is None else _pictures_below(folder)
-        self._paths = [path for path in found if self._is_large(path)]
+        found = iter(bundled_photos()) if folder is None else _pictures_below(folder)
+        self._paths = [] if kind == "patterns" else [path for path in found if self._is_large(path)]
+        if kind == "photographs" and not self._paths:
+            what = f"none of scikit-image's photographs has {size} x {size} pixels"
+            raise HandkitError(what, "make smaller pictures, set background=all, or give --backgrounds DIR")
         if folder is not None and not self._paths:
             reasons = f"; {len(self.skipped)} left out, first {self.skipped[0]}" if self.skipped else ""
             raise HandkitError(
@@ -84,9 +96,10 @@ class Backgrounds:
     def _picture(self, rng: np.random.Generator, size: int) -> Picture:
         if not self._procedural:
             return self._decode(int(rng.integers(len(self._paths))), size)
-        if self._paths and rng.random() < PHOTO_SHARE:
+        if self._paths and rng.random() < PHOTO_SHARE[self.kind]:
             return vary(rng, self._decode(int(rng.integers(len(self._paths))), size), size)
-        return procedural(rng, round(size * rng.uniform(1.2, 1.7)))
+        families = PATTERNS if self.kind == "patterns" else FAMILIES
+        return procedural(rng, round(size * rng.uniform(1.2, 1.7)), families)
 
     def _is_large(self, path: Path) -> bool:
         try:
@@ -120,10 +133,12 @@ class Backgrounds:
         raise HandkitError("every picture of the backgrounds is damaged", "name another folder")
 
 
-def procedural(rng: np.random.Generator, side: int) -> UInt8[np.ndarray, "side side 3"]:
+def procedural(
+    rng: np.random.Generator, side: int, families: dict[str, tuple[float, Family]] = FAMILIES
+) -> UInt8[np.ndarray, "side side 3"]:
     """A square picture of a random family, with a random exposure, colour cast, vignette, blur and grain."""
-    chances, families = zip(*FAMILIES.values(), strict=True)
-    picture = families[rng.choice(len(families), p=chances)](rng, side)
+    chances, makers = zip(*families.values(), strict=True)
+    picture = makers[rng.choice(len(makers), p=chances)](rng, side)
     if rng.random() < 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.6, 3.0)) * side / 336)
     cast = rng.uniform(0.92, 1.08, 3) * rng.uniform(0.7, 1.15)

@@ -63,7 +63,7 @@ def read_dataset(folder: Path) -> dict[str, Any] | None:
 
 def _differences(held: dict[str, Any], job: ShardJob) -> str:
     """The settings that are not this run's, told in one line."""
-    old, new = _flat(held.get("settings", {})), _flat(job.settings())
+    old, new = _flat(job.completed(held.get("settings", {}))), _flat(job.completed(job.settings()))
     changed = [
         f"{key} {_told(old.get(key))}, not {_told(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
@@ -108,15 +108,18 @@ def describe_sources(job: ShardJob, maker: Any) -> Loaded:
 
 def write_unfinished(job: ShardJob, fingerprint: str) -> None:
     """Say what is being made; a folder is finished when it has a dataset.json."""
-    (job.out / DATASET).unlink(missing_ok=True)
+    for name in (DATASET, *job.beside()):
+        (job.out / name).unlink(missing_ok=True)
     _write(job.out / UNFINISHED, _unfinished(job, fingerprint))
 
 
 def write_dataset(job: ShardJob, loaded: Loaded, fingerprint: str, notes: list[ShardNote]) -> None:
-    """Write dataset.json, and remove what said that it is not finished."""
+    """Write dataset.json and what stands beside it, and remove what said that it is not finished."""
     digest, expected = annotations_digest(notes), loaded.recorded_digest
     if expected not in (None, digest):
         log.warning("the default validation set came out other than recorded: figures on it compare with no others")
+    for name, content in job.beside().items():
+        _write(job.out / name, content)
     _write(
         job.out / DATASET,
         {

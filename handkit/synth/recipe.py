@@ -2,11 +2,31 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from handkit.recipe import Recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
+MonkTone = Annotated[int, Field(ge=1, le=10)]
+
+
+class LooksRecipe(Recipe):
+    """What hands and what is behind them may be kept to.
+
+    skin: the lowest and the highest tone of the Monk scale, 1 to 10, whose templates are drawn. background: what is
+    drawn where no folder is given, scikit-image's photographs, made-up patterns (plain, mottled, wooden, woven, tiled),
+    or these and made-up scenes.
+    """
+
+    skin: tuple[MonkTone, MonkTone] = (1, 10)
+    background: Literal["all", "photographs", "patterns"] = "all"
+
+    @field_validator("skin")
+    @classmethod
+    def _palest_first(cls, skin: tuple[int, int]) -> tuple[int, int]:
+        if skin[0] > skin[1]:
+            raise ValueError("Input should be the lowest and the highest tone, as [1, 4]; of these no template is left")
+        return skin
 
 
 class FlowRecipe(Recipe):
@@ -57,7 +77,7 @@ class OccluderRecipe(Recipe):
         return self
 
 
-class SequenceRecipe(Recipe):
+class SequenceRecipe(LooksRecipe):
     """Sequences of hands in motion.
 
     size: pixels, width and height. theta: 10 PCA coefficients, or 45 axis-angle values. theta_source: the pose encoder

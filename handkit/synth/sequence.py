@@ -114,7 +114,7 @@ class SequenceMaker:
                 f"theta_source is bank, but the poses of {bank.source} are joints alone", "set theta_source=encoder"
             )
         self.recipe, self.seed, self.split, self.bank, self.hand = recipe, seed, split, bank, hand
-        self.backgrounds = Backgrounds(backgrounds, recipe.size)
+        self.backgrounds = Backgrounds(backgrounds, recipe.size, recipe.background)
         self._encoder = None if encoder is None else encoder.double().eval()
         self._layer = ManoLayer(hand, num_pca=10, flat_hand_mean=False) if recipe.theta == 10 else ManoLayer(hand)
 
@@ -210,7 +210,7 @@ class SequenceMaker:
         r, s, t = _recorded(camera.r), _recorded(camera.s), _recorded(camera.t)
         turned = Rotation.from_rotvec(r.astype(np.float64)).as_matrix().swapaxes(1, 2)
         vertices, joints = (_recorded(points.numpy() @ turned) for points in posed)
-        look = sample_appearance(self._rng(index, _APPEARANCE), shading=recipe.shading)
+        look = sample_appearance(self._rng(index, _APPEARANCE), shading=recipe.shading, skin=recipe.skin)
         forearm, occluder, extras = self._extras(index, vertices, joints, look)
         return HandSequence(
             index=index,

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from handkit.synth.backgrounds import SUFFIXES, bundled_photos
 from handkit.synth.sequence import Split
@@ -16,6 +17,8 @@ from handkit.synth.shards import ShardNote, shard_name, write_note, write_shard
 from handkit.synth.statistics import Counts, add_counts
 
 _OURS = "Apache-2.0 (handkit)"
+# Settings that recipes gained after folders had been made without them; there they are as by default.
+_GAINED: Final = ("skin", "background", "same_hand")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +84,33 @@ class ShardJob(ABC):
         return self.out / shard_name(self.kind, self.split, number)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the files' bytes, as plain values; how many items there are is not of it."""
+        """What decides the files' bytes, as plain values; how many items there are is not of it.
+
+        Settings that recipes gained later are left out where they are as by default, so that older folders compare.
+        """
+        gained = self._gained()
+        recipe = self.recipe.model_dump(mode="json")
         return {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": {name: value for name, value in recipe.items() if name not in gained or value != gained[name]},
             "seed": self.seed,
             "split": self.split,
             "shard_size": self.shard_size,
             "backgrounds": None if self.backgrounds is None else str(self.backgrounds),
             "hand_model": self.hand_model,
         }
+
+    def completed(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings of such a run with all that was left out of their recipe."""
+        return {**settings, "recipe": {**self._gained(), **settings.get("recipe", {})}}
+
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """What other JSON files stand beside `dataset.json`, by name."""
+        return {}
+
+    def _gained(self) -> dict[str, Any]:
+        """The defaults, as plain values, of the settings that this recipe gained."""
+        fields = type(self.recipe).model_fields
+        return {name: to_jsonable_python(fields[name].default) for name in _GAINED if name in fields}
 
     def sources(self, maker: Any) -> dict[str, str]:
         """Hashes of what was loaded."""

@@ -117,7 +117,7 @@ def finished_shard(shard: Path, *, fingerprint: str, sequences: int) -> ShardNot
 def clear_temporaries(folder: Path, kind: str) -> int:
     """Remove what a killed run left half written; gives how many files."""
     left = [path for place in (folder, folder / NOTES) for path in place.glob(f".{kind}-*.part.*")]
-    left += list(folder.glob(".dataset.*.part.json")) + list(folder.glob(".unfinished.*.part.json"))
+    left += [path for name in ("dataset", "unfinished", "rig") for path in folder.glob(f".{name}.*.part.json")]
     for path in left:
         with suppress(OSError):
             path.unlink()

@@ -3,7 +3,8 @@
 After RealisticHands 3.4 and supplement 3: rectified cameras 120 mm apart, the hand's root on the optical axis, poses
 from six PCA components, uniform shape, the forearm in view, palms as frequent as backs. The ZED's pictures of 1280 x
 720 have a focal length of 700 px, 0.546875 of their width, and are sharp from 0.28 m on (Stereolabs support, "What is
-the camera focal length and the field of view?").
+the camera focal length and the field of view?"). Several pairs in a row may show one hand, each time in another pose
+and at another place: its shape, skin, light, forearm and wall are drawn once, with the first of them.
 
 Convention: everything 3D is in the left camera's frame (metres, OpenCV axes); pixel centres at +0.5. Everything follows
 from (recipe, seed, split, index), and from nothing else.
@@ -26,13 +27,12 @@ from handkit.errors import HandkitError
 from handkit.hand.layer import ManoLayer
 from handkit.hand.model import HandModel
 from handkit.machine import single_thread
-from handkit.recipe import Recipe
 from handkit.synth.appearance import Appearance, develop, sample_appearance, skin_colors, templates
 from handkit.synth.backgrounds import Backgrounds
 from handkit.synth.extras import ExtraMesh
 from handkit.synth.forearm import sample_forearm
 from handkit.synth.paint import Layer, paint
-from handkit.synth.recipe import ForearmRecipe, Share
+from handkit.synth.recipe import ForearmRecipe, LooksRecipe, Share
 from handkit.synth.sequence import SHAPE_LIMIT, SPLITS, Split
 from handkit.synth.skin_layers import paint_surfaces
 from handkit.synth.stereo_scene import (
@@ -51,11 +51,12 @@ _POSE, _SHAPE, _PLACE, _APPEARANCE, _FOREARM, _BACKGROUND, _SENSOR = range(7)
 _HOLDS: Final = 100
 
 
-class StereoRecipe(Recipe):
+class StereoRecipe(LooksRecipe):
     """Stereo pairs of a hand.
 
     focal: focal length over the picture's width. root_on: whose optical axis goes through the wrist, the left camera's
     or the one midway ("rig"). palms: the share of pairs that show the palm. in_frame: all of the hand in both pictures.
+    same_hand: so many pairs in a row are of one hand.
     """
 
     width: Annotated[int, Field(ge=64, le=4096)] = 640
@@ -67,6 +68,7 @@ class StereoRecipe(Recipe):
     root_on: Literal["left", "rig"] = "left"
     palms: Share = 0.5
     in_frame: bool = True
+    same_hand: Annotated[int, Field(ge=1, le=1000)] = 1
     shading: bool = True
     forearm: ForearmRecipe = ForearmRecipe(bare=0.5, sleeve=0.5)
     image_format: Literal["jpg", "png"] = "jpg"
@@ -144,7 +146,7 @@ class StereoMaker:
     ) -> None:
         self.recipe, self.seed, self.split, self.hand = recipe, seed, split, hand
         self.camera = recipe.camera()
-        self.backgrounds = Backgrounds(backgrounds, patch_size(self.camera))
+        self.backgrounds = Backgrounds(backgrounds, patch_size(self.camera), recipe.background)
         self._layer = ManoLayer(hand, num_pca=COMPONENTS, flat_hand_mean=False)
 
     def annotate(self, index: int) -> HandPair:
@@ -158,7 +160,7 @@ class StereoMaker:
 
     def render(self, pair: HandPair) -> tuple[UInt8[np.ndarray, "2 H W 3"], UInt8[np.ndarray, "2 H W"]]:
         """The left and the right picture, and what every pixel's centre shows (see `handkit.labels`)."""
-        rng, look = self._rng(pair.index, _BACKGROUND), pair.appearance
+        rng, look = self._rng_of_hand(pair.index, _BACKGROUND), pair.appearance
         wall = sample_wall(rng, self.camera)
         views = show_wall(self.backgrounds.track(rng, 1, patch_size(self.camera))[0], wall, self.camera)
         rng = self._rng(pair.index, _SENSOR)
@@ -193,9 +195,13 @@ class StereoMaker:
     def _rng(self, index: int, part: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, SPLITS[self.split], index, part))
 
+    def _rng_of_hand(self, index: int, part: int) -> np.random.Generator:
+        """The same for all pairs of one hand."""
+        return self._rng(index - index % self.recipe.same_hand, part)
+
     def _draw(self, index: int) -> HandPair:
         theta = _recorded(sample_theta(self._rng(index, _POSE), self.hand, self._layer))
-        beta = _recorded(self._rng(index, _SHAPE).uniform(-SHAPE_LIMIT, SHAPE_LIMIT, 10))
+        beta = _recorded(self._rng_of_hand(index, _SHAPE).uniform(-SHAPE_LIMIT, SHAPE_LIMIT, 10))
         shape = {"hand_pose": torch.from_numpy(theta).double(), "betas": torch.from_numpy(beta).double()}
         rest = self._layer(**shape)
         wrist = rest.joints[0].numpy()
@@ -205,8 +211,9 @@ class StereoMaker:
             **shape, global_orient=torch.from_numpy(orient).double(), transl=torch.from_numpy(transl).double()
         )
         vertices, joints = (_recorded(points.numpy()) for points in posed)
-        look = sample_appearance(self._rng(index, _APPEARANCE), shading=self.recipe.shading)
-        rng, chances = self._rng(index, _FOREARM), self.recipe.forearm
+        rng, chances = self._rng_of_hand(index, _APPEARANCE), self.recipe.forearm
+        look = sample_appearance(rng, shading=self.recipe.shading, skin=self.recipe.skin)
+        rng = self._rng_of_hand(index, _FOREARM)
         drawn = rng.random()
         kind: Literal["bare", "sleeve"] | None = "bare" if drawn < chances.bare else "sleeve"
         if drawn >= chances.bare + chances.sleeve:

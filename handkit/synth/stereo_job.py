@@ -1,12 +1,13 @@
 """One run of `generate stereo`: what it was asked for, what its shards hold, and what is counted and shown of them.
 
 A pair is one sample: `<index:06d>.left.jpg`, `.right.jpg` (or .png), `.left_mask.png`, `.right_mask.png`, `.hand.npz`.
+`rig.json` beside the shards holds the cameras as `--rig` takes them.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from handkit.synth.statistics import Counts
 from handkit.synth.stereo import HandPair, StereoMaker, StereoRecipe
 
 KIND: Final = "stereo"
+RIG: Final = "rig.json"
 # What two machines must agree on, and in which steps (see `handkit.synth.digest`).
 STEPS: Final = {
     "theta": 1e-3,
@@ -69,6 +71,10 @@ class StereoJob(ShardJob):
         for view, mask in zip(("left", "right"), masks, strict=True):
             yield f"{item.key}.{view}_mask.png", encode_image(mask, "png")
         yield f"{item.key}.hand.npz", encode_npz(item.annotations())
+
+    def beside(self) -> dict[str, dict[str, Any]]:
+        """The rig of the pairs."""
+        return {RIG: self.recipe.camera().rig()}
 
     def digest(self, item: HandPair) -> str:
         """Hash of a pair's annotations."""

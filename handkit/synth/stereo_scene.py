@@ -5,7 +5,7 @@ x_right = x_left - (baseline, 0, 0) and a point at depth Z lies focal * baseline
 """
 
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -58,6 +58,12 @@ class StereoCamera(NamedTuple):
     def to_right(self, points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 3"]:
         """Points of the left camera's frame in the right one's, float64."""
         return np.asarray(points, np.float64) - np.array([self.baseline_m, 0, 0])
+
+    def rig(self) -> dict[str, Any]:
+        """What a rig file holds of the pair (see `handkit.refine.rig`), the left camera first."""
+        alike = {"K": self.K.tolist(), "R": np.eye(3).tolist(), "size": [self.width, self.height]}
+        places = {"left": [0.0, 0.0, 0.0], "right": [-self.baseline_m, 0.0, 0.0]}
+        return {"unit_m": 1.0, "views": [{"name": name, **alike, "T": place} for name, place in places.items()]}
 
 
 @lru_cache(maxsize=4)

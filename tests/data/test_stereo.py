@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from handkit.data.registry import build_dataset
 from handkit.data.sample import check_sample, collate
-from handkit.data.stereo import StereoDataset, StereoStream
+from handkit.data.stereo import StereoDataset, StereoStream, split_number
 from handkit.errors import HandkitError
 from handkit.hand import ManoLayer
 from tests.data.making import HAND, mask, npz, picture, png, sequence_arrays, write_card, write_tar
@@ -131,3 +131,16 @@ def test_one_view_as_a_data_set_and_its_truth(folder: Path, view: str) -> None:
         np.testing.assert_allclose(pixels[:, :2] / pixels[:, 2:], truth.joints_2d[row], atol=1e-3)
     with pytest.raises(HandkitError, match="no such view"):
         build_dataset("stereo", folder, view="middle")
+
+
+def test_places_among_pairs_of_one_hand(folder: Path, tmp_path: Path) -> None:
+    assert [pair["left"]["sequence"] for pair in StereoDataset(folder)] == [f"{n:06d}" for n in range(6)]
+    assert {int(pair["right"]["frame"]) for pair in StereoDataset(folder)} == {0}
+    pairs = write_pairs(tmp_path / "pairs")
+    write_card(pairs, "stereo", settings={"hand_model": "open", "split": "val", "recipe": {"same_hand": 4}})
+    for reader in (StereoDataset, StereoStream):
+        found = [(pair["right"]["sequence"], int(pair["right"]["frame"])) for pair in reader(pairs)]
+        assert found == [*(("000000", n) for n in range(4)), ("000004", 0), ("000004", 1)]
+    assert split_number("0012", 1, "a.tar") == ("0012", 0)
+    with pytest.raises(HandkitError, match=r"a\.tar holds first, no number of a pair"):
+        split_number("first", 2, "a.tar")

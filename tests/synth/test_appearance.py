@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from handkit.errors import HandkitError
 from handkit.hand.model import HandModel, load_hand
 from handkit.synth.appearance import Appearance, develop, sample_appearance, skin_colors, templates
 from handkit.synth.skin import monk_tones
@@ -157,3 +158,22 @@ def test_developing_adds_noise_and_moves_nothing() -> None:
     weight[image[..., 0] == 0] *= weight[image[..., 0] == 0] > 15
     rows = (weight.sum(1) * (np.arange(64) + 0.5)).sum() / weight.sum()
     assert abs(rows - 32) < 0.1
+
+
+@pytest.mark.parametrize("shading", [True, False])
+def test_looks_are_kept_to_the_tones_asked_for(shading: bool) -> None:
+    def tones(*skin: int) -> set[int]:
+        rng = np.random.default_rng(0)
+        asked = (skin[0], skin[1])
+        return {int(templates().monk[sample_appearance(rng, shading=shading, skin=asked).template]) for _ in range(200)}
+
+    assert tones(1, 4) == {1, 2, 3, 4}
+    assert tones(10, 10) == {10}
+    for seed in range(20):
+        free, all_tones = (
+            sample_appearance(np.random.default_rng(seed), shading=shading, **chosen)
+            for chosen in ({}, {"skin": (1, 10)})
+        )
+        assert free == all_tones
+    with pytest.raises(HandkitError, match="no skin template is of a tone from 7 to 6"):
+        tones(7, 6)

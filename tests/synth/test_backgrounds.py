@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from handkit.errors import HandkitError
-from handkit.synth.backgrounds import FAMILIES, Backgrounds, bundled_photos, procedural, vary
+from handkit.synth import backgrounds
+from handkit.synth.backgrounds import FAMILIES, PATTERNS, Backgrounds, bundled_photos, procedural, vary
 
 SIZE = 64
 
@@ -139,3 +140,29 @@ def test_photographs_are_bundled_and_varied() -> None:
     assert len({len(vary(np.random.default_rng(seed), np.zeros((90, 70, 3), np.uint8), SIZE)) for seed in range(9)}) > 3
     for seed in range(30):
         assert min(vary(np.random.default_rng(seed), np.zeros((66, 300, 3), np.uint8), SIZE).shape[:2]) >= SIZE
+
+
+def test_a_kind_of_background_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def told(rng: np.random.Generator, side: int, families: dict) -> np.ndarray:
+        drawn.append(families)
+        return procedural(rng, side, families)
+
+    monkeypatch.setattr(backgrounds, "procedural", told)
+    tracks(Backgrounds(None, SIZE, "photographs"), 30)
+    assert not drawn
+    tracks(Backgrounds(None, SIZE, "patterns"), 30)
+    assert len(drawn) == 30
+    assert all(families is PATTERNS for families in drawn)
+    assert not {"bokeh", "foliage", "room", "clutter"} & PATTERNS.keys()
+    assert sum(chance for chance, _ in PATTERNS.values()) == pytest.approx(1)
+    assert len(Backgrounds(None, SIZE, "patterns")) == 0
+
+
+def test_kinds_that_cannot_be_are_refused(folder: Path) -> None:
+    with pytest.raises(HandkitError, match="backgrounds are to be patterns, and the pictures of"):
+        Backgrounds(folder, SIZE, "patterns")
+    with pytest.raises(HandkitError, match="none of scikit-image's photographs has 4000 x 4000 pixels"):
+        Backgrounds(None, 4000, "photographs")
+    assert len(Backgrounds(None, 4000)) == 0

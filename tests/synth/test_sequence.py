@@ -208,3 +208,21 @@ def test_drawing_leaves_the_reader_its_gradients_and_threads() -> None:
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_source_of_a_transfer_is_what_its_recipe_says() -> None:
+    maker = small_maker("frames=1", recipe="hand-prior-source")
+    assert maker.backgrounds.kind == "patterns"
+    for sequence in maker.annotate_many(range(12)):
+        assert sequence.monk in (1, 2, 3, 4)
+        assert (sequence.appearance.light, sequence.forearm, sequence.occluder) == (None, None, None)
+        images, masks = maker.render(sequence)
+        assert images.shape == (1, 96, 96, 3)
+        assert set(np.unique(masks)) == {BACKGROUND, HAND}
+
+
+def test_skin_and_background_leave_the_motion_as_it_is() -> None:
+    one, other = small_maker().annotate(4), small_maker("skin=[9,10]", "background=photographs").annotate(4)
+    for name, values in one.annotations().items():
+        np.testing.assert_array_equal(values, other.annotations()[name])
+    assert other.monk in (9, 10)

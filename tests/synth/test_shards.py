@@ -114,11 +114,17 @@ def test_a_shard_is_finished_when_its_note_says_so_of_the_same_run(tmp_path: Pat
 def test_only_temporaries_and_own_shards_are_removed(tmp_path: Path) -> None:
     kept = ["mine.tar", "seqhand-notes.txt", "stereo-train-000000.tar", ".hidden"]
     ours = ["seqhand-train-000000.tar", "dataset.json", "unfinished.json"]
-    for name in [*kept, *ours, ".seqhand-train-000001.0a1b2c3d.part.tar", ".dataset.0a1b2c3d.part.json"]:
+    for name in [
+        *kept,
+        *ours,
+        ".seqhand-train-000001.0a1b2c3d.part.tar",
+        ".dataset.0a1b2c3d.part.json",
+        ".rig.0a1b2c3d.part.json",
+    ]:
         (tmp_path / name).write_text("x")
     write_note(tmp_path / NOTE.name, NOTE)
     (note_path(tmp_path / NOTE.name).with_name(".seqhand-train-000000.0a1b2c3d.part.json")).write_text("x")
-    assert clear_temporaries(tmp_path, "seqhand") == 3
+    assert clear_temporaries(tmp_path, "seqhand") == 4
     assert {path.name for path in tmp_path.iterdir()} == {*kept, *ours, ".shards"}
     remove_shards(tmp_path, "seqhand")
     assert {path.name for path in tmp_path.iterdir()} == set(kept)

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -179,5 +180,53 @@ def test_left_hands_are_held_and_seen_as_left_ones() -> None:
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(HandkitError, match="stereo"):
         make("near_m=0.8")
+    for change, said in (
+        ("skin=[5,4]", r"skin is \[5, 4\]"),
+        ("skin=[0,4]", r"skin\.0 is 0"),
+        ("skin=[3]", "skin"),
+        ("background=forest", "background.*forest"),
+        ("same_hand=0", "same_hand is 0"),
+    ):
+        with pytest.raises(HandkitError, match=f"(?s){said}"):
+            make(change)
+    with pytest.raises(HandkitError, match="none of scikit-image's photographs has"):
+        make("background=photographs", "width=4096", "height=4096")
     with pytest.raises(HandkitError, match="no hand fits in both pictures within"):
         make("baseline_m=0.5", "far_m=0.4").annotate(0)
+
+
+def test_pairs_in_a_row_show_one_hand_moving() -> None:
+    single, maker = make(*SMALL), make(*SMALL, "same_hand=3")
+    drawn = list(maker.annotate_many(range(6)))
+    for first, pair in zip(np.repeat(drawn[::3], 3), drawn, strict=True):
+        np.testing.assert_array_equal(pair.beta, first.beta)
+        assert (pair.appearance, pair.forearm) == (first.appearance, first.forearm)
+        for extra, same in zip(pair.extras, first.extras, strict=True):
+            # the mottling goes round the wrist, whose outline the pose changes a little
+            np.testing.assert_allclose(extra.colors, same.colors, atol=5e-3)
+    assert np.abs(drawn[3].beta - drawn[0].beta).max() > 0.1
+    assert len({pair.joints_3d[0, 2] for pair in drawn}) == len({pair.theta[0] for pair in drawn}) == 6
+    alone = single.annotate(3)
+    np.testing.assert_array_equal(alone.vertices, drawn[3].vertices)
+    np.testing.assert_array_equal(single.render(alone)[0], maker.render(drawn[3])[0])
+
+
+def test_a_hand_keeps_its_wall() -> None:
+    maker = make(*SMALL, "same_hand=2", "forearm.bare=0", "forearm.sleeve=0")
+    pictures, masks = zip(*map(maker.render, maker.annotate_many(range(3))), strict=True)
+    for number, same in ((1, True), (2, False)):
+        behind = ~cv2.dilate(np.maximum(masks[0][0], masks[number][0]), np.ones((5, 5))).astype(bool)
+        apart = np.abs(pictures[number][0][behind].astype(int) - pictures[0][0][behind].astype(int)).mean()
+        assert behind.mean() > 0.5
+        assert (apart < 6) == same  # the sensor's noise is each picture's own
+
+
+def test_the_target_of_a_transfer_is_what_its_recipe_says() -> None:
+    maker = StereoMaker(load_recipe(StereoRecipe, "stereo-target"), seed=0, split="train", hand=OPEN)
+    drawn = list(maker.annotate_many(range(0, 100, 5)))
+    assert {pair.monk for pair in drawn} <= {5, 6, 7, 8, 9, 10}
+    assert len({pair.monk for pair in drawn}) > 3
+    assert {pair.forearm for pair in drawn} == {"bare", "sleeve"}
+    assert all(pair.appearance.light is not None for pair in drawn)
+    assert (maker.camera.focal_px, maker.camera.baseline_m) == (512.0, 0.1)
+    assert all(0.35 <= pair.joints_3d[0, 2] <= 0.6 for pair in drawn)

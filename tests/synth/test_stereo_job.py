@@ -15,6 +15,8 @@ from handkit.hand import load_hand
 from handkit.images import read_image, write_image
 from handkit.labels import HAND
 from handkit.recipe import load_recipe
+from handkit.refine.rig import load_rig
+from handkit.synth.card import write_unfinished
 from handkit.synth.generate import measure_run, run_generate
 from handkit.synth.stereo import StereoMaker, StereoRecipe
 from handkit.synth.stereo_job import StereoJob
@@ -80,6 +82,44 @@ def test_another_kind_or_recipe_is_refused(whole: Path) -> None:
 
     with pytest.raises(HandkitError, match="holds stereo data, not seqhand"):
         SeqHandDataset(whole)
+
+
+def test_folders_made_before_the_recipe_grew_go_on(whole: Path) -> None:
+    card = orjson.loads((whole / "dataset.json").read_bytes())
+    assert not {"skin", "background", "same_hand"} & card["settings"]["recipe"].keys()
+    assert card["fingerprint"] == job(whole).fingerprint(job(whole).make())
+    with pytest.raises(
+        HandkitError, match=r"another set: recipe\.same_hand 1, not 2; recipe\.skin \[1,10\], not \[2,9\]"
+    ):
+        run_generate(job(whole, "same_hand=2", "skin=[2,9]"))
+    grown = job(whole, "same_hand=2", "background=patterns").settings()["recipe"]
+    assert (grown["same_hand"], grown["background"]) == (2, "patterns")
+    assert "skin" not in grown
+
+
+def test_pairs_of_one_hand_say_so(tmp_path: Path) -> None:
+    run_generate(job(tmp_path, "same_hand=3"), workers=1)
+    for pairs in (StereoDataset(tmp_path), StereoStream(tmp_path)):
+        places = [(pair[view]["sequence"], int(pair[view]["frame"])) for pair in pairs for view in ("left", "right")]
+        wanted = [("000000", 0), ("000000", 1), ("000000", 2), ("000003", 0), ("000003", 1)]
+        assert places == [place for place in wanted for _ in range(2)]
+
+
+def test_the_rig_beside_the_shards_is_the_pairs(whole: Path, tmp_path: Path) -> None:
+    rig = load_rig(whole / "rig.json", 2)
+    left, right = rig.views
+    assert (left.name, right.name, rig.unit_m, left.size) == ("left", "right", 1.0, (160, 90))
+    for pair in StereoDataset(whole):
+        for view in rig.views:
+            np.testing.assert_allclose(view.K, pair[view.name]["K"], rtol=1e-6)
+        Rt = np.column_stack([right.R @ left.R.T, right.T - right.R @ left.R.T @ left.T])
+        np.testing.assert_allclose(Rt, pair["right_from_left"], atol=1e-6)
+    # a folder that takes other pairs has no rig until they are there
+    run_generate(job(tmp_path, sequences=2), workers=1)
+    write_unfinished(job(tmp_path, "baseline_m=0.1"), "other")
+    assert not (tmp_path / "rig.json").exists()
+    run_generate(job(tmp_path, "baseline_m=0.1", sequences=2), workers=1, force=True)
+    assert load_rig(tmp_path / "rig.json", 2).views[1].T[0] == -0.1
 
 
 def test_dry_run_foresees_the_size(whole: Path) -> None:
