@@ -5,6 +5,8 @@ from handkit.nets.handnet import HandNet, HandNetOutput, extend_with_stereo
 from handkit.nets.handnet_system import build_handnet, load_handnet
 from handkit.nets.heatmaps import keypoint_heatmaps
 from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
+from handkit.nets.lixel import LixelNetwork, LixelOutput, soft_argmax, without_depth
+from handkit.nets.lixel_system import build_lixel, load_lixel
 from handkit.nets.s2hand import S2HandNetwork, S2HandOutput
 from handkit.nets.s2hand_system import S2HandSystem, SystemOutput, build_system, load_system
 from handkit.nets.sequence import SequenceNetwork, SequenceOutput
@@ -18,6 +20,8 @@ __all__ = [
     "HandNetOutput",
     "HourglassNetwork",
     "KeypointOutput",
+    "LixelNetwork",
+    "LixelOutput",
     "S2HandNetwork",
     "S2HandOutput",
     "S2HandSystem",
@@ -26,12 +30,16 @@ __all__ = [
     "SystemOutput",
     "WeakHand",
     "build_handnet",
+    "build_lixel",
     "build_network",
     "build_system",
     "extend_with_stereo",
     "keypoint_heatmaps",
     "load_handnet",
+    "load_lixel",
     "load_network",
     "load_system",
     "read_parameters",
+    "soft_argmax",
+    "without_depth",
 ]
