@@ -15,6 +15,7 @@ from handkit.demo.options import (
     EXPORT_FORMATS,
     KEYPOINT_SOURCES,
     METHODS,
+    ONLY_PAIRS,
     PAIR_METHODS,
     STEREO_CAMERAS,
     DemoOptions,
@@ -36,6 +37,7 @@ Without any, a short built-in clip is made, run, and compared with its known tru
     handkit demo video.mp4 --method handnet --refine-keypoints
     handkit demo video.mp4 --keypoint-source hourglass --checkpoint runs/s2hand
     handkit demo --stereo left.mp4 right.mp4 --rig rig.json --method handnet --checkpoint runs/handnet-stereo
+    handkit demo --stereo left/ right/ --rig rig.json --method binocular --checkpoint runs/binocular --export glb
 """
 
 _INPUT = "Which hands"
@@ -52,7 +54,7 @@ class Hands(str, Enum):
 
 
 class Method(str, Enum):
-    FIT, SEQHAND, S2HAND, HANDNET = METHODS
+    FIT, SEQHAND, S2HAND, HANDNET, BINOCULAR = METHODS
 
 
 class KeypointSource(str, Enum):
@@ -202,7 +204,8 @@ def demo(
     stereo_camera: Annotated[
         StereoCamera,
         typer.Option(
-            rich_help_panel=_STEREO, help="Where the hand stands: between both answers, or where its wrist's rays meet."
+            rich_help_panel=_STEREO,
+            help="Where handnet's hand stands: between both answers, or where its wrist's rays meet.",
         ),
     ] = StereoCamera.AVERAGE,
     method: Annotated[
@@ -210,7 +213,7 @@ def demo(
         typer.Option(
             rich_help_panel=_FIT,
             help="A trained network: seqhand over time, s2hand with texture and light, handnet by image and 2D "
-            "keypoints; else the fit.",
+            "keypoints, binocular by the disparity of --stereo; else the fit.",
         ),
     ] = Method.FIT,
     checkpoint: Annotated[
@@ -284,7 +287,8 @@ def demo(
     _check_networks(method, keypoint_source, checkpoint, keypoint_checkpoint, refine_keypoints=refine_keypoints)
     if keypoints is not None and keypoint_source is KeypointSource.HOURGLASS:
         raise typer.BadParameter("--keypoints and --keypoint-source hourglass exclude each other")
-    if method is not Method.FIT and not refine_keypoints and _is_given(context, "smooth"):
+    is_fitted = method.value in ("fit", *ONLY_PAIRS)  # the latter's views alone
+    if not (is_fitted or refine_keypoints) and _is_given(context, "smooth"):
         raise typer.BadParameter(f"--smooth is of the fit: with --method {method.value} give --refine-keypoints too")
     _check_stereo(context, stereo, rig, method, inputs)
     options = DemoOptions(
@@ -351,6 +355,9 @@ def _check_stereo(
             raise typer.BadParameter("--rig is of --stereo LEFT RIGHT")
         if _is_given(context, "stereo_camera"):
             raise typer.BadParameter("--stereo-camera is of --stereo LEFT RIGHT")
+        if method.value in ONLY_PAIRS:
+            what = f"--method {method.value} sees two views at once"
+            raise typer.BadParameter(f"{what}: give --stereo LEFT RIGHT --rig FILE")
         return
     if rig is None:
         what = "--stereo without --rig: the cameras are not calibrated"
@@ -358,6 +365,8 @@ def _check_stereo(
     if method.value not in PAIR_METHODS:
         what = f"--method {method.value} sees one view at a time: --stereo is of --method {', '.join(PAIR_METHODS)}"
         raise typer.BadParameter(f"{what}; or run demo on each view, then handkit refine LEFT RIGHT --rig")
+    if method.value in ONLY_PAIRS and _is_given(context, "stereo_camera"):
+        raise typer.BadParameter(f"--stereo-camera is of handnet: --method {method.value} goes by disparity")
     if inputs:
         raise typer.BadParameter(f"--stereo names its own two inputs: leave {inputs[0]} out")
     for name in ("K", "focal", "camera", "bbox", "keypoints", "refine_keypoints"):

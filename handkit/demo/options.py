@@ -8,9 +8,11 @@ from typing import Final
 
 from handkit import __version__
 
-METHODS: Final = ("fit", "seqhand", "s2hand", "handnet")
-# Those of the methods that see both views of `stereo` at once, and how they place a hand from them.
-PAIR_METHODS: Final = ("handnet",)
+METHODS: Final = ("fit", "seqhand", "s2hand", "handnet", "binocular")
+# Those of the methods that see both views of `stereo` at once, those of them that see nothing else, and how HandNet
+# places a hand from them.
+PAIR_METHODS: Final = ("handnet", "binocular")
+ONLY_PAIRS: Final = ("binocular",)
 STEREO_CAMERAS: Final = ("average", "triangulated")
 KEYPOINT_SOURCES: Final = ("mediapipe", "hourglass")
 EXPORT_FORMATS: Final = ("obj", "ply", "glb", "json")
@@ -30,7 +32,7 @@ class DemoOptions:
     `KEYPOINT_SOURCES`. checkpoint: the file of the network, else of the 2D estimator; None for the shipped one.
     keypoint_checkpoint: that of the 2D estimator beside another network's; see `estimator_checkpoint`.
     refine_keypoints: whether the fit follows the network. stereo: the left and the right view, through the cameras of
-    the file `rig`; stereo_camera: one of `STEREO_CAMERAS`.
+    the file `rig`; stereo_camera: one of `STEREO_CAMERAS`, of handnet.
     """
 
     max_hands: int = 2

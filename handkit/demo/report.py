@@ -10,6 +10,7 @@ from rich.table import Table
 
 from handkit.demo.inputs import OVERLAY_FOLDER, OVERLAY_VIDEO
 from handkit.demo.run import DemoResult
+from handkit.demo.stereo.meshes import PAIR_MESHES
 from handkit.demo.summary import InputRecord
 
 _PLAIN_WIDTH = 120
@@ -42,7 +43,8 @@ def _lines(result: DemoResult) -> Iterator[str]:
     pictures = _pictures(result)
     if stereo is not None and written:
         folder = PurePosixPath(written[0].output or "").parent.parent
-        pictures = f", and in {folder} rig.json, stereo.json{pictures}"
+        meshes = f", {PAIR_MESHES}" if (result.out / folder / PAIR_MESHES).exists() else ""
+        pictures = f", and in {folder} rig.json, stereo.json{meshes}{pictures}"
     files = f", and for each name above hands.npz{appearance}{pictures}" if written else ""
     yield f"wrote {result.out}/summary.json{files}"
     if result.interrupted:
@@ -55,7 +57,8 @@ def _stereo_lines(stereo: Mapping[str, Any]) -> Iterator[str]:
     """What two views together are worth."""
     pairs, both = stereo["pairs"], stereo["hands_of_both"]
     lone = stereo["hands_of_left_alone"] + stereo["hands_of_right_alone"]
-    yield f"{pairs} pairs, views {stereo['views']}: {both} hands of both views, {lone} of one view alone"
+    refused = "".join(f", {count} refused: {why}" for why, count in stereo["refused"].items())
+    yield f"{pairs} pairs, views {stereo['views']}: {both} hands of both views, {lone} of one view alone{refused}"
     found = stereo["reprojection"]
     if found["fused_px"] is not None and found["alone_left_px"] is not None:
         yield (

@@ -17,6 +17,7 @@ from handkit.demo.joints import process_joints
 from handkit.demo.network import NETWORKS
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
+from handkit.demo.stereo.binocular import BinocularPairs
 from handkit.demo.stereo.run import check_stereo, run_stereo
 from handkit.demo.stills import process_stills
 from handkit.demo.summary import InputRecord, build_summary, failed, read_marker, write_summary
@@ -24,7 +25,7 @@ from handkit.demo.tools import Tools
 from handkit.demo.videos import process_video, process_webcam
 from handkit.errors import HandkitError
 from handkit.files import check_writable
-from handkit.inference.load import HANDNET_STEREO, KEYPOINTS, find_checkpoint
+from handkit.inference.load import BINOCULAR, HANDNET_STEREO, KEYPOINTS, find_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +71,18 @@ def run_demo(
     check_device(options)
     check_stereo(options)
     hands = HandPair(options.hand_model)
-    network = None
+    network = pairs = None
     if options.method in NETWORKS:
         kind = NETWORKS[options.method]
         weights = kind.weights if options.stereo is None else HANDNET_STEREO
         options = replace(options, checkpoint=find_checkpoint(options.checkpoint, weights))
         network = kind(options.checkpoint, hands, device=options.device)
+    elif options.method == "binocular":
+        options = replace(options, checkpoint=find_checkpoint(options.checkpoint, BINOCULAR))
+        pairs = BinocularPairs(options.checkpoint, hands, device=options.device)
     if options.keypoint_source == "hourglass":
         found = find_checkpoint(options.estimator_checkpoint, KEYPOINTS)
-        checkpoint = found if network is None else options.checkpoint
+        checkpoint = found if options.method == "fit" else options.checkpoint
         options = replace(options, checkpoint=checkpoint, keypoint_checkpoint=found)
     tools = Tools(
         options=options,
@@ -91,6 +95,7 @@ def run_demo(
         on_error=on_error,
         debug=debug,
         network=network,
+        pairs=pairs,
     )
     tools.hands.model(options.hands != "left")
     records: list[InputRecord] = []

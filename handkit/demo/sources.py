@@ -210,6 +210,13 @@ class SourceChoice:
             self._estimator = load_keypoints(checkpoint, device=options.device)
             self.name += f" + hourglass ({checkpoint.name}, step {self._estimator.info.step})"
 
+    @property
+    def landmarks(self) -> str:
+        """The kind of keypoints that its sources find, for the fit."""
+        if self._options.keypoints is not None:
+            return GivenHands.landmarks
+        return DetectedHands.landmarks if self._estimator is None else self._estimator.landmarks
+
     def for_stills(self) -> Source:
         if self._stills is None:
             self._stills = self._build(None)

@@ -14,6 +14,7 @@ from handkit.demo.hands import HandPair
 from handkit.demo.network import NetworkHands
 from handkit.demo.options import DemoOptions
 from handkit.demo.sources import SourceChoice
+from handkit.demo.stereo.binocular import BinocularPairs
 from handkit.errors import HandkitError
 
 T = TypeVar("T")
@@ -30,7 +31,10 @@ class Caught:
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """Options, and the parts built from them once; without a network the hands are fitted."""
+    """Options, and the parts built from them once; without a network the hands are fitted.
+
+    pairs: a network that sees both views of a pair, and nothing of one.
+    """
 
     options: DemoOptions
     out: Path
@@ -42,6 +46,7 @@ class Tools:
     on_error: Callable[[HandkitError], None]
     debug: bool
     network: NetworkHands | None = None
+    pairs: BinocularPairs | None = None
 
     @property
     def has_appearance(self) -> bool:
@@ -51,9 +56,9 @@ class Tools:
     @property
     def method(self) -> str:
         """How the hands were found, as hands.npz says it."""
-        network = [] if self.network is None else [self.network.words]
+        networks = [each.words for each in (self.pairs, self.network) if each is not None]
         fit = ["fit"] if self.network is None or self.options.refine_keypoints else []
-        return " + ".join([self.sources.name, *network, *fit])
+        return " + ".join([self.sources.name, *networks, *fit])
 
     def progress(self, items: Iterable[T], title: str, total: int | None) -> Iterable[T]:
         """The items, with a bar on stderr where one is wanted."""

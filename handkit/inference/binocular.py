@@ -44,18 +44,21 @@ _AT_ONCE: Final = 16
 _FAR_M: Final = 5.0
 # A ray within 6 degrees of the line through both cameras, where a pixel is worth a hand's depth.
 _LEAST_SINE: Final = 0.1
-# What vertices in a crop are off by, in its widths: how sure a fit is of them, across and along their rays.
-_NOISE: Final = 0.01
+# What vertices in a crop count as off by: of the gap, which is 1.05 in normal noise, but neighbours err alike (2.5 is
+# best where they do by joints); and at least and at most, in the crop's widths.
+_OF_GAP: Final = 2.5
+_NOISE: Final = (0.001, 0.05)
 
 
 @dataclass(frozen=True, eq=False)
 class BinocularHands:
     """N hands of both views, float64.
 
-    vertices: m, in the right camera. sigma: m, how sure of them, along the camera's axes. gap_px: how many pixels of the
-    right picture the rays of a vertex pass each other by, the median. px_m: metres of depth that such a pixel of
-    disparity is worth. why: None of hands whose mesh is good for something, else `NO_DISPARITY` (negative, or that of
-    more than 5 m), `APART` (by more than half a crop) or `ON_BASELINE` (seen along the line through both cameras).
+    vertices: m, in the right camera. gap_px: how many pixels of the right picture the rays of a vertex pass each other
+    by, the median. sigma: m, how sure of the vertices along the camera's axes, by the gap: much less so along their
+    rays. px_m: metres of depth that a pixel of disparity is worth. why: None of hands whose mesh is good for something,
+    else `NO_DISPARITY` (negative, or that of more than 5 m), `APART` (by more than half a crop) or `ON_BASELINE` (seen
+    along the line through both cameras).
     """
 
     vertices: Float[Tensor, "N 778 3"]
@@ -173,7 +176,8 @@ class _Seen(NamedTuple):
 def _judged(found: BinocularPoints, seen: _Seen, axes: Rectified, is_right: Bool[Tensor, " N"]) -> BinocularHands:
     """How sure triangulated hands are, and which are none."""
     depth = (found.right @ axes.right.mT)[..., 2]
-    px_m = depth_per_pixel(depth, seen.focal_px[:, None], axes.baseline_m[:, None])
+    focal_px, baseline_m = (each[:, None].expand_as(depth) for each in (seen.focal_px, axes.baseline_m))
+    px_m = depth_per_pixel(depth, focal_px, baseline_m)
     gap_px = seen.focal_px * _median(found.gap.abs())
     # How far the rays are from the line through both cameras, which is the rectified x.
     sine = torch.linalg.cross(seen.rays, axes.right[:, None, 0].expand_as(seen.rays)).norm(dim=-1)
@@ -184,15 +188,17 @@ def _judged(found: BinocularPoints, seen: _Seen, axes: Rectified, is_right: Bool
             (_median(sine) < _LEAST_SINE).tolist(), far.tolist(), (gap_px > seen.side_px / 2).tolist(), strict=True
         )
     ]
-    sigma = _sigma(depth / seen.focal_px[:, None], 2**0.5 * px_m, seen)
+    off_px = (_OF_GAP * gap_px).clamp(*(share * seen.side_px for share in _NOISE))[:, None]
+    sigma = _sigma(off_px * depth / focal_px, 2**0.5 * off_px * px_m, seen.rays)
     return BinocularHands(found.right, sigma, gap_px, _median(px_m), is_right, why)
 
 
-def _sigma(across: Float[Tensor, "N 778"], along: Float[Tensor, "N 778"], seen: _Seen) -> Float[Tensor, "N 778 3"]:
-    """Metres along the camera's axes, of those that a pixel is worth across the rays and along them."""
+def _sigma(
+    across: Float[Tensor, "N 778"], along: Float[Tensor, "N 778"], rays: Float[Tensor, "N 778 3"]
+) -> Float[Tensor, "N 778 3"]:
+    """Along the camera's axes, of what points are off by across their rays and along them."""
     extra = (along.square() - across.square()).clamp_min(0)
-    variance = across.square()[..., None] + extra[..., None] * seen.rays.square()
-    return _NOISE * seen.side_px[:, None, None] * variance.sqrt()
+    return (across.square()[..., None] + extra[..., None] * rays.square()).sqrt()
 
 
 def _median(values: Float[Tensor, "N 778"]) -> Float[Tensor, " N"]:

@@ -65,6 +65,7 @@ def square_about_point(
     """
     margin = JOINT_MARGIN * float(max(bbox[2] - bbox[0], bbox[3] - bbox[1]))
     outline = np.asarray(bbox, np.float64) + margin * np.array([-1, -1, 1, 1])
+    square_box(outline)  # for its error
     reach = np.abs(outline.reshape(2, 2) - point).max()
     return square_box(np.concatenate([point - reach, point + reach]), scale)
 

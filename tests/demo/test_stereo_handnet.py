@@ -92,7 +92,7 @@ def test_two_true_answers_are_one_true_hand(
     looked = [view.look_at(picture(0)) for view in views.views]
     method = HandNetPairs(predictor, HandPair("open"), "triangulated" if camera == "triangulated" else "average")
     twice = [SeenTwice(a, b, looked[0], looked[1]) for a, b in zip(*sightings, strict=True)]
-    rows = in_own_camera(method.pose(twice, views.right_from_left), views.right)
+    rows = in_own_camera(method.pose(twice, views.right_from_left).rows, views.right)
     truth = scene.in_camera(views.right.own.R, views.right.own.T)["joints_3d"]
     np.testing.assert_allclose(rows.joints_3d, truth, atol=2e-5)
 
@@ -134,7 +134,7 @@ def test_keypoints_outside_the_crop_do_no_harm(checkpoint: Path, tmp_path: Path)
             points[9] = np.nan
             hand = replace(hand, keypoints_2d=points, keypoint_scores=scores)
             pair.append(Sighting(hand, "x", view.looked_size, view.K))
-        rows = method.pose([SeenTwice(pair[0], pair[1], picture(0), picture(1))], views.right_from_left)
+        rows = method.pose([SeenTwice(pair[0], pair[1], picture(0), picture(1))], views.right_from_left).rows
         assert np.isfinite(rows.joints_3d).all()
         found.append(rows.joints_3d)
     np.testing.assert_array_equal(found[0], found[1])

@@ -1,7 +1,7 @@
 """A known hand before two cameras of any rig: what detectors, networks and pair methods would truthfully say of it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from handkit.demo.hands import HandPair, Sighting, rows_from_fit
 from handkit.demo.network import NetworkHands
 from handkit.demo.options import DemoOptions
 from handkit.demo.posed import Posed
-from handkit.demo.stereo.method import SeenTwice
+from handkit.demo.stereo.binocular import BinocularPairs
+from handkit.demo.stereo.method import PairHands, SeenTwice
 from handkit.demo.stereo.run import run_stereo
 from handkit.demo.stereo.views import View, ViewPair, move_points, pair_views, read_stereo_rig
 from handkit.demo.summary import InputRecord
@@ -78,6 +79,14 @@ class Scene:
 
     def in_camera(self, R: np.ndarray, t: np.ndarray) -> dict[str, np.ndarray]:
         return move_hands(self.hands, R, t)
+
+    def vertices(self, R: np.ndarray, t: np.ndarray) -> Float[np.ndarray, "N 778 3"]:
+        """The meshes in a camera."""
+        names = ("global_orient", "hand_pose", "betas", "transl")
+        given = {name: torch.tensor(self.hands[name], dtype=torch.float32) for name in names}
+        layer = ManoLayer(load_hand("open", "right" if self.is_right else "left"))
+        meshes: np.ndarray = layer(**given).vertices.numpy().astype(np.float64)
+        return meshes @ R.T + t
 
     def __len__(self) -> int:
         return len(self.hands["transl"])
@@ -152,8 +161,16 @@ class TrueHands:
 
     def points(self, number: int, row: int) -> Float[np.ndarray, "21 2"]:
         view = self.views.views[number]
-        joints = self.scene.in_camera(view.own.R, view.own.T * self.unit)["joints_3d"][row].astype(np.float64)
-        straight = move_points(joints[:, :2] / joints[:, 2:], view.own.K)
+        return self._shown(number, self.scene.in_camera(view.own.R, view.own.T * self.unit)["joints_3d"][row])
+
+    def vertices(self, number: int, row: int) -> Float[np.ndarray, "778 2"]:
+        view = self.views.views[number]
+        return self._shown(number, self.scene.vertices(view.own.R, view.own.T * self.unit)[row])
+
+    def _shown(self, number: int, points: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, "P 2"]:
+        """Looked-at pixels of points in a view's own camera."""
+        view = self.views.views[number]
+        straight = move_points(points[:, :2].astype(np.float64) / points[:, 2:], view.own.K)
         return move_points(straight, view.K @ view.turn @ np.linalg.inv(view.own.K))
 
     @property
@@ -206,14 +223,14 @@ class TruePairs:
         self.seen: list[SeenTwice] = []
         self.right_from_left: list[np.ndarray] = []
 
-    def pose(self, pairs: Sequence[SeenTwice], right_from_left: Float[np.ndarray, "3 4"]) -> Predictions:
+    def pose(self, pairs: Sequence[SeenTwice], right_from_left: Float[np.ndarray, "3 4"]) -> PairHands:
         self.seen += pairs
         self.right_from_left.append(right_from_left)
         for pair in pairs:
             assert pair.left.detection.is_right == pair.right.detection.is_right
             assert pair.left_picture.shape[:2] == pair.left.size[::-1]
         right = [pair.right for pair in pairs]
-        return rows_of(right, hands_of(self._source, self._source.views.right, right))
+        return PairHands(rows_of(right, hands_of(self._source, self._source.views.right, right)))
 
 
 def hands_of(source: TrueHands, view: View, sightings: Sequence[Sighting]) -> dict[str, np.ndarray]:
@@ -232,7 +249,7 @@ def rows_of(sightings: Sequence[Sighting], hands: dict[str, np.ndarray]) -> Pred
 
 @dataclass
 class Ran:
-    """A run with the truth in place of detector and networks."""
+    """A run with the truth in place of detector and networks; `method` has what it was asked."""
 
     records: list[InputRecord]
     figures: dict[str, Any] | None
@@ -241,9 +258,20 @@ class Ran:
 
 
 def run_views(
-    out: Path, left: Path, right: Path, rig: Path, scene: Scene, *, source: dict[str, Any] | None = None, **options: Any
+    out: Path,
+    left: Path,
+    right: Path,
+    rig: Path,
+    scene: Scene,
+    *,
+    source: dict[str, Any] | None = None,
+    pairs: Callable[[TrueHands], BinocularPairs] | None = None,
+    **options: Any,
 ) -> Ran:
-    """`run_stereo` over pictures or videos of the scene; `source` are options of `TrueHands`."""
+    """`run_stereo` over pictures or videos of the scene; `source` are options of `TrueHands`.
+
+    With `pairs` they, and the fit of each view, stand in place of the true methods.
+    """
     asked = DemoOptions(**{"method": "handnet", "stereo": (left, right), "rig": rig, "overlay": False, **options})
     read = read_stereo_rig(rig)
     views = pair_views(read, (SIZE, SIZE))
@@ -264,9 +292,10 @@ def run_views(
         show_progress=False,
         on_error=errors.append,
         debug=True,
-        network=TrueNetwork(hands),
+        network=TrueNetwork(hands) if pairs is None else None,
+        pairs=None if pairs is None else pairs(hands),
     )
-    records, figures = run_stereo(tools, method)
+    records, figures = run_stereo(tools, method if pairs is None else None)
     return Ran(records, figures, method, errors)
 
 

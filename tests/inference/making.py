@@ -11,6 +11,7 @@ from handkit.inference.looks import Look, look_at
 from handkit.nets import HandNet, HourglassNetwork, S2HandNetwork, S2HandSystem, SequenceNetwork, build_network
 from handkit.nets.handnet import extend_with_stereo
 from handkit.nets.heatmaps import keypoint_heatmaps
+from handkit.nets.lixel import LixelNetwork
 
 SIZE = 64
 
@@ -146,4 +147,18 @@ def write_handnet(path: Path, network: HandNet | None = None, *, box_scale: floa
     save_checkpoint(
         path, network, CheckpointInfo("handnet", network.describe(), {"network": {"size": SIZE}}, 7, data=known)
     )
+    return path
+
+
+def small_lixel(*, depth: int | None = None) -> LixelNetwork:
+    """Seeded weights."""
+    torch.manual_seed(0)
+    return LixelNetwork(backbone="plain-slim", features=16, depth=depth).eval()
+
+
+def write_lixel(path: Path, method: str = "binocular", **data: Any) -> Path:
+    """Of the method "binocular" without depth, of others with it; `data` adds to what the checkpoint says of itself."""
+    network = small_lixel(depth=None if method == "binocular" else 8)
+    known = {"hand": "open", "size": SIZE, "box_scale": 1.5, "centre": "box", **data}
+    save_checkpoint(path, network, CheckpointInfo(method, network.describe(), {}, 7, data=known))
     return path

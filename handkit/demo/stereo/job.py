@@ -2,7 +2,8 @@
 
 In a folder alone.npz has the same rows as that view alone says them.
 Beside the folders: rig.json, the rig as `handkit refine left/hands.npz right/hands.npz --rig rig.json` reads it, in
-metres; stereo.json, see `handkit.demo.stereo.told`; overlay.mp4, or overlay/ of pictures, both views side by side.
+metres; stereo.json, see `handkit.demo.stereo.told`; overlay.mp4, or overlay/ of pictures, both views side by side; of
+methods that recover meshes meshes.npz, see `handkit.demo.stereo.meshes`.
 """
 
 import logging
@@ -17,14 +18,16 @@ import numpy as np
 from handkit.demo.options import stamp_of
 from handkit.demo.posed import Posed
 from handkit.demo.results import HANDS, write_hands, write_meshes, write_track_meshes
+from handkit.demo.stereo.alone import ViewMethod
 from handkit.demo.stereo.drawing import PairDrawer, write_overlays
 from handkit.demo.stereo.finding import FoundInView, find_hands, looked_at
 from handkit.demo.stereo.inputs import PairUnit
+from handkit.demo.stereo.meshes import write_pair_meshes
 from handkit.demo.stereo.method import PairMethod
 from handkit.demo.stereo.paired import pair_frames, paired_frames
 from handkit.demo.stereo.pairing import agree_on_hands, match_sightings
 from handkit.demo.stereo.reels import Reel, StillsReel, VideoReel, open_reels
-from handkit.demo.stereo.solving import Solved, pose_alone, pose_pairs, solve, unit_of_hands
+from handkit.demo.stereo.solving import Fused, Solved, pose_alone, pose_pairs, solve, unit_of_hands
 from handkit.demo.stereo.told import SIDES, Told, read_told, tell, write_rig, write_told
 from handkit.demo.stereo.views import ViewPair, pair_views
 from handkit.demo.summary import InputRecord, Settled, earlier_record, write_marker
@@ -44,13 +47,13 @@ Reels = tuple[Reel, Reel]
 
 
 class StereoJob:
-    """The views of one unit; what an earlier run of the same options did with the same files is kept."""
+    """The views of one unit, each by `alone` and both by `method`.
 
-    def __init__(self, unit: PairUnit, rig: Rig, tools: Tools, method: PairMethod) -> None:
-        if tools.network is None:
-            raise ValueError("both views are posed by a network")
-        self._unit, self._rig, self._tools, self._method = unit, rig, tools, method
-        self._network = tools.network
+    What an earlier run of the same options did with the same files is kept.
+    """
+
+    def __init__(self, unit: PairUnit, rig: Rig, tools: Tools, method: PairMethod, alone: ViewMethod) -> None:
+        self._unit, self._rig, self._tools, self._method, self._alone = unit, rig, tools, method, alone
         self._folder = tools.out / unit.name
         self._fingerprint = tools.options.fingerprint()
         self._started = time.monotonic()
@@ -82,18 +85,18 @@ class StereoJob:
         """The hands, and the views with their unit in metres."""
         found, met = agree_on_hands(found, match_sightings(found, pairs, views))
         alone = [
-            pose_alone(own, looked_at(reel, view), self._network)
+            pose_alone(own, looked_at(reel, view), self._alone)
             for own, reel, view in zip(found, reels, views.views, strict=True)
         ]
         sides = alone[0], alone[1]
         if met:
             unit = unit_of_hands(met, sides)
             views = replace(views, unit_m=settle_unit(self._rig, unit) if unit else views.unit_m)
-        fused = alone[1].rows(np.zeros(0, np.int64))
+        fused = Fused(alone[1].rows(np.zeros(0, np.int64)), met)
         if met:
             left, right = (looked_at(reel, view) for reel, view in zip(reels, views.views, strict=True))
             fused = pose_pairs(found, met, paired_frames(left, right, pairs), views, self._method)
-        solved = solve(sides, fused, met, views)
+        solved = solve(sides, fused, views)
         return views, solved if self._unit.kind == "video" else _numbered_by_picture(solved)
 
     def _tell_of(self, views: ViewPair, reels: Reels) -> None:
@@ -130,6 +133,7 @@ class StereoJob:
     ) -> tuple[list[InputRecord], dict[str, Any]]:
         write_rig(self._folder / "rig.json", views)
         figures = write_told(self._folder, told, views)
+        write_pair_meshes(self._folder, solved)
         records: list[InputRecord] = []
         for i in range(2):
             records += self._write_view(i, solved, self._records(reels, i, solved.rows[i], told))

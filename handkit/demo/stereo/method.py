@@ -1,7 +1,7 @@
-"""Methods that see both views of a hand at once: `--method handnet` with weights of two views."""
+"""Methods that see both views of a hand at once, and `--method handnet` with weights of two views."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -31,11 +31,32 @@ class SeenTwice:
     right_picture: RgbImage
 
 
+@dataclass(frozen=True, eq=False)
+class PairMeshes:
+    """Meshes that a method recovered, in metres, and by how many pixels the views have their vertices apart."""
+
+    vertices: Float[np.ndarray, "N 778 3"]
+    gap_px: Float[np.ndarray, " N"]
+
+
+@dataclass(frozen=True, eq=False)
+class PairHands:
+    """What a method says of some pairs: in their order the hands of all that are not refused, by their right views.
+
+    refused: by their places, the pairs of which it says nothing, and why. meshes: of methods that recover meshes, those
+    of the rows, which are of the hand model's parameters.
+    """
+
+    rows: Predictions
+    refused: dict[int, str] = field(default_factory=dict)
+    meshes: PairMeshes | None = None
+
+
 class PairMethod(Protocol):
     """Poses hands from two views of them."""
 
-    def pose(self, pairs: Sequence[SeenTwice], right_from_left: Float[np.ndarray, "3 4"]) -> Predictions:
-        """The hands of at least one pair in front of the right looked-at camera, in their order.
+    def pose(self, pairs: Sequence[SeenTwice], right_from_left: Float[np.ndarray, "3 4"]) -> PairHands:
+        """The hands of at least one pair in front of the right looked-at camera.
 
         right_from_left: [R|t], x_right = R x_left + t, t in metres; R is any turn.
         """
@@ -49,7 +70,7 @@ class HandNetPairs:
             raise HandkitError("--stereo: the checkpoint has no weights of two views", HANDNET_STEREO.how)
         self._predictor, self._hands, self._camera = predictor, hands, camera
 
-    def pose(self, pairs: Sequence[SeenTwice], right_from_left: Float[np.ndarray, "3 4"]) -> Predictions:
+    def pose(self, pairs: Sequence[SeenTwice], right_from_left: Float[np.ndarray, "3 4"]) -> PairHands:
         right = [pair.right for pair in pairs]
         views = [
             self._view(sightings, pictures)
@@ -59,7 +80,7 @@ class HandNetPairs:
             )
         ]
         found = self._predictor.pair(views[0], views[1], right_from_left, camera=self._camera)
-        return rows_by_side(right, found.right, self._hands, hands_in_camera)
+        return PairHands(rows_by_side(right, found.right, self._hands, hands_in_camera))
 
     def _view(self, sightings: Sequence[Sighting], pictures: Sequence[RgbImage]) -> View:
         own = self._predictor

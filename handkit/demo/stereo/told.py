@@ -2,13 +2,14 @@
 
 `pairs` of stereo.json lists the pairs of pictures by their frames, or places, in either view: their time, `without` the
 views that show no hand, and the hands: their number, their side, and whose estimate they are, "both", "left" or
-"right". Of those of both, the mean distances in straight pixels (see `Reprojection`).
+"right". Of those of both, the mean distances in straight pixels (see `Reprojection`). Hands that both views saw and the
+method refused are each view's own, with `why`; `refused` of the figures counts them by their reasons.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,17 +30,18 @@ _WORDS: Final = {"both": "both views", "left": "left view alone", "right": "righ
 
 @dataclass(frozen=True)
 class ToldHand:
-    """One hand of a pair of pictures; `of` says whose estimate it is."""
+    """One hand of a pair of pictures; `of` says whose estimate it is, `why` why it is not that of both views."""
 
     track_id: int
     is_right: bool
     of: str
     fused_px: float | None = None
     alone_left_px: float | None = None
+    why: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         side = "right" if self.is_right else "left"
-        known = {"track_id": self.track_id, "hand": side, "of": self.of}
+        known = {"track_id": self.track_id, "hand": side, "of": self.of} | ({"why": self.why} if self.why else {})
         return known | ({"fused_px": self.fused_px, "alone_left_px": self.alone_left_px} if self.of == "both" else {})
 
 
@@ -67,16 +69,20 @@ class ToldPair:
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """All pairs; `frames` counts the pictures of either view, those without a partner too."""
+    """All pairs; `frames` counts the pictures of either view, those without a partner too.
+
+    `refused` counts by their reasons hands that both views saw and the method said nothing of.
+    """
 
     pairs: list[ToldPair]
     frames: tuple[int, int]
     errors: Reprojection
+    refused: dict[str, int] = field(default_factory=dict)
 
     def figures(self) -> dict[str, Any]:
         """The counts and the means over the hands of both views."""
         alone = Counter("both" if len(pair.without) == 2 else pair.without[0] for pair in self.pairs if pair.without)
-        hands = Counter(hand.of for pair in self.pairs for hand in pair.hands)
+        hands = Counter(hand.of for pair in self.pairs for hand in pair.hands if hand.why is None)
         return {
             "pairs": len(self.pairs),
             "unpaired_left": self.frames[0] - len(self.pairs),
@@ -87,6 +93,7 @@ class Told:
             "hands_of_both": hands["both"],
             "hands_of_left_alone": hands["left"],
             "hands_of_right_alone": hands["right"],
+            "refused": self.refused,
             "reprojection": self.errors.summary(),
         }
 
@@ -103,9 +110,14 @@ class Told:
                     other,
                     frames[0],
                 )
-        lone = sum(hand.of != "both" for pair in self.pairs if not pair.without for hand in pair.hands)
+        lone = sum(
+            hand.of != "both" and hand.why is None for pair in self.pairs if not pair.without for hand in pair.hands
+        )
         if lone:
             log.warning("%d hands are of one view alone: the other does not show them at their place", lone)
+        if self.refused:
+            reasons = ", ".join(f"{count} {why}" for why, count in self.refused.items())
+            log.warning("hands of both views that make no mesh, each view's own stands: %s", reasons)
 
 
 def tell(
@@ -115,17 +127,20 @@ def tell(
     times: tuple[Mapping[int, float], Mapping[int, float]],
 ) -> Told:
     """What became of the pairs of pictures whose hands are solved; times are of all pictures of either view."""
-    places = [np.array([getattr(one, side) for one in solved.met], np.int64) for side in SIDES]
+    fused, refused = solved.fused, solved.fused.refused
+    places = [np.array([getattr(one, side) for one in fused.met], np.int64) for side in SIDES]
     seen = [rows.rows(own) for rows, own in zip(solved.rows, places, strict=True)]
     alone = solved.alone[1].rows(places[1])
-    errors = reprojection((seen[0], seen[1]), solved.fused, alone, views)
+    errors = reprojection((seen[0], seen[1]), fused.rows, alone, views)
     hands: list[dict[int, list[ToldHand]]] = [{}, {}]
     for i, side in enumerate(SIDES):
         rows, together = solved.rows[i], {place: number for number, place in enumerate(places[i].tolist())}
+        why = {getattr(one, side): reason for one, reason in refused}
         for place, (frame, track) in enumerate(zip(rows.frame.tolist(), rows.track_id.tolist(), strict=True)):
             number = together.get(place)
             known = (track, bool(rows.is_right[place]))
-            hand = ToldHand(*known, side) if number is None else ToldHand(*known, "both", *_of_pair(errors, number))
+            alone_hand = ToldHand(*known, side, why=why.get(place))
+            hand = alone_hand if number is None else ToldHand(*known, "both", *_of_pair(errors, number))
             hands[i].setdefault(frame, []).append(hand)
     told = []
     for left, right in pairs:
@@ -133,7 +148,8 @@ def tell(
         lone = [hand for hand in other if hand.of != "both"]
         without = [side for side, here in zip(SIDES, (own, other), strict=True) if not here]
         told.append(ToldPair(left, right, times[0][left], own + lone, without))
-    return Told(told, (len(times[0]), len(times[1])), errors)
+    counts = dict(Counter(reason for _, reason in refused))
+    return Told(told, (len(times[0]), len(times[1])), errors, counts)
 
 
 def _of_pair(errors: Reprojection, number: int) -> tuple[float | None, float | None]:
