@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from typing_extensions import Required, TypedDict, Unpack
 
 from handkit.data.augment import apply_transform, warp_image
 from handkit.data.patch_files import JPEG_QUALITY, PATCH_SCALE, Patch, hand_box
@@ -18,6 +19,16 @@ from handkit.hand.scaled import CANONICAL_FOCAL
 from handkit.images import RgbImage
 
 
+class Known(TypedDict, total=False):
+    """What else is known of a hand: where and when it was, and the truth of its picture."""
+
+    name: Required[str]
+    sequence: str
+    frame: int
+    time_s: float
+    truth: dict[str, Any] | None
+
+
 def is_shown(hand: HandDetection, width: int, height: int) -> bool:
     """Whether the middle of a hand lies in its picture, and the hand has an area."""
     points = hand.keypoints_2d[hand.keypoint_scores > 0]
@@ -26,43 +37,44 @@ def is_shown(hand: HandDetection, width: int, height: int) -> bool:
 
 
 def cut_patch(
-    image: RgbImage,
-    hand: HandDetection,
-    K: Float[np.ndarray, "3 3"],
-    *,
-    patch_px: int,
-    name: str,
-    sequence: str = "",
-    frame: int = 0,
-    time_s: float = 0.0,
-    truth: dict[str, Any] | None = None,
+    image: RgbImage, hand: HandDetection, K: Float[np.ndarray, "3 3"], *, patch_px: int, **known: Unpack[Known]
 ) -> Patch:
-    """The patch of a hand, black where it leaves the picture; K and `truth` are the picture's."""
-    seen = hand.keypoint_scores > 0
-    square = square_box(hand_box(hand.keypoints_2d, seen), PATCH_SCALE)
+    """The patch of a hand, black outside the picture, of `patch_px` at most; K and `known` are the picture's."""
+    square = square_box(hand_box(hand.keypoints_2d, hand.keypoint_scores > 0), PATCH_SCALE)
     size = int(np.ceil(square[2] - square[0]))
     if size <= patch_px:
         # On whole pixels, so that they are copied as they are.
         corner = np.floor(square[:2])
         square = np.concatenate([corner, corner + size])
-    size = min(size, patch_px)
+    return cut_square(image, hand, K, square, min(size, patch_px), **known)
+
+
+def cut_square(
+    image: RgbImage,
+    hand: HandDetection,
+    K: Float[np.ndarray, "3 3"],
+    square: Float[np.ndarray, "4"],
+    size: int,
+    **known: Unpack[Known],
+) -> Patch:
+    """The patch that a square of the picture is, `size` x `size` pixels, black where it leaves the picture."""
     A = crop_from_image(square, size)
     picture = warp_image(image, A, (size, size))
     encoded, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:
-        raise HandkitError(f"{name}: a patch of {size} pixels cannot be encoded", "report this")
+        raise HandkitError(f"{known['name']}: a patch of {size} pixels cannot be encoded", "report this")
     return Patch(
         jpeg=jpeg.tobytes(),
-        name=name,
-        sequence=sequence,
-        frame=frame,
-        time_s=time_s,
+        name=known["name"],
+        sequence=known.get("sequence", ""),
+        frame=known.get("frame", 0),
+        time_s=known.get("time_s", 0.0),
         is_right=hand.is_right,
         square=square,
         K=A @ K,
-        keypoints_2d=np.where(seen[:, None], apply_transform(hand.keypoints_2d, A), 0),
+        keypoints_2d=np.where(hand.keypoint_scores[:, None] > 0, apply_transform(hand.keypoints_2d, A), 0),
         keypoint_scores=hand.keypoint_scores,
-        truth=_moved(truth or {}, A),
+        truth=_moved(known.get("truth") or {}, A),
     )
 
 
