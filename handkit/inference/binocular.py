@@ -189,15 +189,15 @@ def _judged(found: BinocularPoints, seen: _Seen, axes: Rectified, is_right: Bool
         )
     ]
     off_px = (_OF_GAP * gap_px).clamp(*(share * seen.side_px for share in _NOISE))[:, None]
-    sigma = _sigma(off_px * depth / focal_px, 2**0.5 * off_px * px_m, seen.rays)
+    sigma = _sigma(off_px * depth / focal_px, 2**0.5 * off_px * px_m, found.right / depth[..., None])
     return BinocularHands(found.right, sigma, gap_px, _median(px_m), is_right, why)
 
 
 def _sigma(
-    across: Float[Tensor, "N 778"], along: Float[Tensor, "N 778"], rays: Float[Tensor, "N 778 3"]
+    across: Float[Tensor, "N 778"], depth: Float[Tensor, "N 778"], rays: Float[Tensor, "N 778 3"]
 ) -> Float[Tensor, "N 778 3"]:
-    """Along the camera's axes, of what points are off by across their rays and along them."""
-    extra = (along.square() - across.square()).clamp_min(0)
+    """Along the camera's axes, of what points are off by across their rays, of unit depth, and in depth."""
+    extra = (depth.square() - across.square()).clamp_min(0)
     return (across.square()[..., None] + extra[..., None] * rays.square()).sqrt()
 
 
