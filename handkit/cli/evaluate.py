@@ -29,6 +29,7 @@ name, the surest of several hands; what has no names by its place. --method runs
 and the fit of the hand, keypoints the fit of the data set's own 2D keypoints, seqhand, s2hand and handnet the network
 of each --checkpoint, seqhand's frames of a sequence in order, other hands each alone, s2hand's with texture, light and
 2D keypoints. handnet is told of MediaPipe's keypoints, handnet-given of the data set's, handnet-image of none.
+binocular sees both views of stb and stereo; keys without a prefix are of its hands as they stand before the camera.
 
 hands.npz with tracks is scored for steadiness too: turning, shape, and lighted texture where appearance.npz lies beside
 it; --protocol steadiness does so without any truth. The report then draws shapes, texture S.D. and 2D keypoints.
@@ -48,6 +49,7 @@ Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html
     handkit evaluate --protocol seqhand --dataset seqhand --data val --method seqhand --checkpoint runs/seqhand
     handkit evaluate --protocol ho3d --dataset ho3d --data HO3D_v2 --method s2hand --checkpoint runs/s2hand
     handkit evaluate --protocol freihand --dataset freihand --data DIR --method handnet,handnet-image --out scores
+    handkit evaluate --protocol stb --dataset stb --data STB --method binocular --checkpoint runs/binocular
     handkit evaluate --protocol steadiness --pred a=demo_a --pred b=demo_b --out scores
     handkit evaluate --protocol segmentation --dataset stereo --data val --method hsv,handnet --checkpoint runs/handnet
     handkit evaluate --list-protocols
@@ -59,7 +61,7 @@ _PROTOCOLS = (
 )
 _ALIGNMENTS = ("none", "root", "scale-translation", "centroid-scale", "procrustes", "procrustes-rotation")
 _ROOT_JOINTS = ("wrist-from-ring", "wrist-from-four", "wrist-from-middle", "palm", "palm-vertices", "as-is")
-_NETWORKS = ("seqhand", "s2hand", "handnet", "handnet-image", "handnet-given")
+_NETWORKS = ("seqhand", "s2hand", "handnet", "handnet-image", "handnet-given", "binocular")
 _METHODS = ("fit", "keypoints", *_NETWORKS)
 _WITHOUT_TRUTH = "steadiness"
 _OF_MASKS = "segmentation"
@@ -123,7 +125,7 @@ def evaluate(
         typer.Option(
             metavar="[NAME=]FILE|DIR",
             rich_help_panel=_READ,
-            help="Of --method seqhand, s2hand or handnet, else the shipped weights; several are compared.",
+            help="Of --method seqhand, s2hand, handnet or binocular, else the shipped weights; several are compared.",
         ),
     ] = None,
     hand_model: Annotated[

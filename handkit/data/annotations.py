@@ -20,7 +20,7 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from handkit.data.hands import HandSet
-from handkit.data.sample import HandSample, check_sample
+from handkit.data.sample import HandSample, PairView, StereoSample, check_sample
 from handkit.errors import HandkitError
 from handkit.hand.unpickle import SafeUnpickler, to_array
 
@@ -48,6 +48,14 @@ class AnnotatedDataset(torch.utils.data.Dataset[HandSample], ABC):
     def scene(self, index: int) -> int:
         """What was photographed: samples of one scene, other views or colours of it, show the same hand in one pose."""
         return index
+
+    def view_of(self, index: int) -> PairView | None:
+        """Which camera of a stereo pair a sample is of; None where it is of no pair."""
+        return None
+
+    def pair(self, index: int) -> StereoSample:
+        """Both views of the pair that a sample is of; raises HandkitError where there is none."""
+        raise HandkitError(f"{type(self).__name__} has no stereo pairs", "use a data set of pairs: stb or stereo")
 
     @abstractmethod
     def read(self, index: int) -> HandSample:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from handkit.data import seqhand, stereo
 from handkit.data.annotations import AnnotatedDataset, check_choice
 from handkit.data.hands import HandSet
-from handkit.data.sample import HandSample
+from handkit.data.sample import HandSample, PairView, StereoSample
 from handkit.data.shards import IndexedShards, decode_arrays, find_shards, read_card
 from handkit.errors import HandkitError
 
@@ -101,8 +101,14 @@ class StereoView(GeneratedHands):
         self._decoder = stereo.PairDecoder(self._settings, None)
 
     def read(self, index: int) -> HandSample:
-        pair = self._decoder(*self._stored(index))
+        pair = self.pair(index)
         return pair["left"] if self.view == "left" else pair["right"]
+
+    def view_of(self, index: int) -> PairView:
+        return "left" if self.view == "left" else "right"
+
+    def pair(self, index: int) -> StereoSample:
+        return self._decoder(*self._stored(index))
 
     def _name(self, key: str) -> str:
         return f"{key}.{self.view}"

@@ -35,7 +35,7 @@ Flags are bool of shape [], except those of joints, which are [21].
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypedDict, cast
+from typing import Any, Final, Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from handkit.errors import HandkitError
 
 Flag = NDArray[np.bool_]
 Floats = NDArray[np.float32]
+PairView = Literal["left", "right"]
 
 
 class HandSample(TypedDict):

@@ -29,7 +29,7 @@ from handkit.data.annotations import (
     wide,
 )
 from handkit.data.hands import HandSet
-from handkit.data.sample import HandSample, StereoSample, build_sample
+from handkit.data.sample import HandSample, PairView, StereoSample, build_sample
 from handkit.errors import HandkitError
 
 LAYOUT: Final = (
@@ -42,6 +42,7 @@ SPLITS: Final[dict[str, tuple[str, ...]]] = {
 }
 # Images' names by camera and view.
 VIEWS: Final = {"BB": {"left": "BB_left", "right": "BB_right"}, "SK": {"color": "SK_color"}}
+_PAIRED: Final[dict[str, PairView]] = {"left": "left", "right": "right"}
 K_BB: Final = np.array([[822.79041, 0, 318.47345], [0, 822.79041, 250.31296], [0, 0, 1]])
 K_SK: Final = np.array([[607.92271, 0, 314.78337], [0, 607.88192, 236.42484], [0, 0, 1]])
 K_SK_DEPTH: Final = np.array([[475.62768, 0, 336.41179], [0, 474.77709, 238.77962], [0, 0, 1]])
@@ -103,6 +104,10 @@ class Stb(AnnotatedDataset):
 
     def read(self, index: int) -> HandSample:
         return self._sample(*self._index[index])
+
+    def view_of(self, index: int) -> PairView | None:
+        """None of the SK camera's pictures."""
+        return _PAIRED.get(self._index[index][2])
 
     def pair(self, index: int) -> StereoSample:
         """Both views of a frame of the BB camera; HandkitError for the other camera."""
@@ -187,6 +192,11 @@ class StbPairs(torch.utils.data.Dataset[StereoSample]):
 
     def __init__(self, root: str | Path, split: str = "train", **options: Any) -> None:
         self._frames = Stb(root, split, **options)
+
+    @property
+    def root_joint(self) -> str:
+        """What joint 0 is."""
+        return self._frames.root_joint
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -55,7 +55,7 @@ def score_pairs(
     if not network.stereo_views:
         raise HandkitError(f"{checkpoint} is a HandNet of one view", "give one of `handkit finetune handnet-stereo`")
     hand, pairs = load_hand(str(info.data.get("hand", "open")), "right"), StereoDataset(folder)
-    _check_hand(pairs, folder, hand)
+    check_hand(pairs, folder, hand)
     rows = np.arange(len(pairs)) if of_all else held_out(info, pairs)
     if not len(rows):
         raise HandkitError(f"of {len(pairs)} pairs in {folder} none is held out", "make more of them")
@@ -111,7 +111,8 @@ def _noise(info: CheckpointInfo) -> KeypointNoise | None:
     return KeypointNoise.model_validate_json(json.dumps(held)).model_copy(update={"missing": 0.0})
 
 
-def _check_hand(pairs: StereoDataset, folder: Path, hand: HandModel) -> None:
+def check_hand(pairs: StereoDataset, folder: Path, hand: HandModel) -> None:
+    """Raise HandkitError for pairs of another hand model."""
     own = pairs[0]["right"]["hand_model"]
     if own != hand.name:
         raise HandkitError(

@@ -1,6 +1,7 @@
 """A method over a data set: `hands.npz`, a row for every sample in which a hand was found, `image` its name.
 
-"s2hand" leaves `appearance.npz` and, where it has a 2D estimator, `keypoints.npz` beside it, row by row.
+"s2hand" leaves `appearance.npz` and, where it has a 2D estimator, `keypoints.npz` beside it, row by row; rows of
+"binocular" hold the meshes themselves.
 
 Convention: rows are in the sample's camera frame, metres and pixels; `inputs` are all samples' names and `status` says
 "done", "no hand" or why a sample failed. Batches are kept in a hidden folder until the file is written, so that a run
@@ -22,6 +23,7 @@ from handkit.data.annotations import AnnotatedDataset
 from handkit.data.hands import HandSet
 from handkit.demo.options import stamp_of
 from handkit.errors import HandkitError
+from handkit.evaluate.binocular import BinocularEngine
 from handkit.evaluate.engine import DONE, NO_HAND, Engine
 from handkit.evaluate.finders import FINDERS
 from handkit.evaluate.fitted import FitEngine
@@ -42,6 +44,7 @@ NETWORKS: Final[dict[str, type[LookingEngine]]] = {
     "handnet": HandNetEngine,
     "handnet-image": HandNetImageEngine,
     "handnet-given": HandNetGivenEngine,
+    "binocular": BinocularEngine,
 }
 METHODS: Final = (*FINDERS, *NETWORKS)
 RECORD: Final = "predict.json"

@@ -98,4 +98,4 @@ def _is_of(path: Path, method: str, networks: list[str]) -> bool:
     except HandkitError:  # a run's folder of another kind has other stages
         return False
     name = info.network.get("name")
-    return NETWORKS[method].network == (name if name in ("s2hand", "handnet") else "seqhand")
+    return NETWORKS[method].network == (name if name in ("s2hand", "handnet", "lixel") else "seqhand")

@@ -346,4 +346,5 @@ def test_every_kind_of_network_says_whose_it_is() -> None:
         "handnet": "handnet",
         "handnet-image": "handnet",
         "handnet-given": "handnet",
+        "binocular": "lixel",
     }
