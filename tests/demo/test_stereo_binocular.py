@@ -1,6 +1,7 @@
 """`demo --stereo --method binocular`: true projections make true hands, whatever the rig; the command end to end."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from handkit.nets.lixel import LixelOutput
 from handkit.recipe import load_recipe
 from handkit.refine.rig import load_rig
 from handkit.synth.stereo import StereoMaker, StereoRecipe
+from handkit.video import VideoWriter
 from handkit_cli import app
 from tests.demo.two_views import BESIDE, SIZE, TrueHands, make_scene, run_views, toed_in, write_rig
 from tests.inference.making import write_handnet, write_lixel
@@ -66,10 +68,22 @@ class Truthful(torch.nn.Module):
         return widths if hand.is_right else widths * [-1, 1] + [1, 0]
 
 
+def true_pairs(checkpoint: Path, crossed: tuple[int, ...] = ()) -> Callable[[TrueHands], BinocularPairs]:
+    def build(source: TrueHands) -> BinocularPairs:
+        made = BinocularPairs(checkpoint, HandPair("open"), device="cpu")
+        made.predictor.network = Truthful(source, made.predictor, crossed)
+        return made
+
+    return build
+
+
+def color_of(number: int, frame: int) -> np.ndarray:
+    return np.full((SIZE[1], SIZE[0], 3), (_STEP * (number + 1), _STEP * frame, 90), np.uint8)
+
+
 def colored(folder: Path, number: int, count: int) -> Path:
     for frame in range(count):
-        picture = np.full((SIZE[1], SIZE[0], 3), (_STEP * (number + 1), _STEP * frame, 90), np.uint8)
-        write_image(folder / f"p{frame}.png", picture)
+        write_image(folder / f"p{frame}.png", color_of(number, frame))
     return folder
 
 
@@ -80,12 +94,7 @@ def run_true(
     scene = make_scene(3, is_right=is_right)
     left, right = colored(tmp_path / "a", 0, 3), colored(tmp_path / "b", 1, 3)
     rig = write_rig(tmp_path / "rig.json", PLACES[place], lens=True)
-
-    def pairs(source: TrueHands) -> BinocularPairs:
-        made = BinocularPairs(checkpoint, HandPair("open"), device="cpu")
-        made.predictor.network = Truthful(source, made.predictor, crossed)
-        return made
-
+    pairs = true_pairs(checkpoint, crossed)
     return scene, run_views(tmp_path, left, right, rig, scene, pairs=pairs, method="binocular", **more)
 
 
@@ -175,12 +184,7 @@ def test_a_video_is_fitted_over_time(tmp_path: Path, checkpoint: Path) -> None:
     scene = make_scene(4)
     rig = write_rig(tmp_path / "rig.json")
     left, right = (video(tmp_path / f"{side}.mp4", number) for number, side in enumerate(("left", "right")))
-
-    def pairs(source: TrueHands) -> BinocularPairs:
-        made = BinocularPairs(checkpoint, HandPair("open"), device="cpu")
-        made.predictor.network = Truthful(source, made.predictor, (0, 1, 2, 3))
-        return made
-
+    pairs = true_pairs(checkpoint, (0, 1, 2, 3))
     ran = run_views(tmp_path, left, right, rig, scene, pairs=pairs, method="binocular")
     assert ran.figures is not None
     assert ran.figures["refused"] == {NO_DISPARITY: 4}
@@ -190,29 +194,17 @@ def test_a_video_is_fitted_over_time(tmp_path: Path, checkpoint: Path) -> None:
 
 
 def video(path: Path, number: int) -> Path:
-    from handkit.video import VideoWriter
-
     with VideoWriter(path, fps=30.0) as writer:
         for frame in range(4):
-            color = (_STEP * (number + 1), _STEP * frame, 90)
-            writer.write(np.full((SIZE[1], SIZE[0], 3), color, np.uint8), frame / 30)
+            writer.write(color_of(number, frame), frame / 30)
     return path
 
 
 def test_a_baseline_below_a_millimetre_fails_with_the_way_out(tmp_path: Path, checkpoint: Path) -> None:
-    PLACES_NEAR = (np.eye(3), np.array([-5e-4, 0.0, 0.0]))
     scene = make_scene(1)
     left, right = colored(tmp_path / "a", 0, 1), colored(tmp_path / "b", 1, 1)
-    rig = write_rig(tmp_path / "rig.json", PLACES_NEAR)
-    ran = run_views(
-        tmp_path,
-        left,
-        right,
-        rig,
-        scene,
-        pairs=lambda _: BinocularPairs(checkpoint, HandPair("open"), device="cpu"),
-        method="binocular",
-    )
+    rig = write_rig(tmp_path / "rig.json", (np.eye(3), np.array([-5e-4, 0.0, 0.0])))
+    ran = run_views(tmp_path, left, right, rig, scene, pairs=true_pairs(checkpoint), method="binocular")
     assert {record.status for record in ran.records} == {"failed"}
     assert "stand 0.5 mm apart" in ran.errors[0].what
 
@@ -221,13 +213,7 @@ def test_a_short_baseline_is_warned_of(tmp_path: Path, checkpoint: Path, caplog:
     scene = make_scene(2)
     left, right = colored(tmp_path / "a", 0, 2), colored(tmp_path / "b", 1, 2)
     rig = write_rig(tmp_path / "rig.json", (np.eye(3), np.array([-0.012, 0.0, 0.0])))
-
-    def pairs(source: TrueHands) -> BinocularPairs:
-        made = BinocularPairs(checkpoint, HandPair("open"), device="cpu")
-        made.predictor.network = Truthful(source, made.predictor, ())
-        return made
-
-    ran = run_views(tmp_path, left, right, rig, scene, pairs=pairs, method="binocular")
+    ran = run_views(tmp_path, left, right, rig, scene, pairs=true_pairs(checkpoint), method="binocular")
     assert ran.figures is not None
     assert ran.figures["hands_of_both"] == 2
     # 0.45^2 / (300 * 0.012) m
