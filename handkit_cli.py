@@ -10,9 +10,11 @@ from handkit.cli.evaluate import EVALUATE_HELP, evaluate
 from handkit.cli.finetune import app as finetune_app
 from handkit.cli.generate import app as generate_app
 from handkit.cli.pretrain import app as pretrain_app
+from handkit.cli.pretrain_prior import HAND_PRIOR_HELP, hand_prior
 from handkit.cli.pretrain_tables import HANDNET_TABLE_HELP, handnet_table
 from handkit.cli.refine import REFINE_HELP, refine
 from handkit.cli.selfsup import app as selfsup_app
+from handkit.cli.selfsup_binocular import BINOCULAR_HELP, binocular
 from handkit.cli.selfsup_tables import S2HAND_TABLE_HELP, s2hand_table
 
 app = typer.Typer(
@@ -25,9 +27,11 @@ app = typer.Typer(
 app.command(help=DEMO_HELP)(demo)
 app.command(help=REFINE_HELP)(refine)
 app.add_typer(generate_app, name="generate")
+pretrain_app.command("hand-prior", help=HAND_PRIOR_HELP)(hand_prior)
 pretrain_app.command("handnet-table", help=HANDNET_TABLE_HELP)(handnet_table)
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(finetune_app, name="finetune")
+selfsup_app.command("binocular", help=BINOCULAR_HELP)(binocular)
 selfsup_app.command("s2hand-table", help=S2HAND_TABLE_HELP)(s2hand_table)
 app.add_typer(selfsup_app, name="selfsup")
 app.command(help=EVALUATE_HELP)(evaluate)
