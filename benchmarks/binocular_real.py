@@ -113,10 +113,14 @@ def against_keypoints(
 def report(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = arguments.data / "stereo"
     with tempfile.TemporaryDirectory() as work:
-        rig = write_rig(folder, Path(work) / "rig.json")
-        kept = arguments.keep or Path(work) / "pairs"
+        kept = arguments.keep or Path(work)
+        kept.mkdir(parents=True, exist_ok=True)
+        rig = kept / "rig.json"
+        if not rig.is_file():  # what was found is kept for this very file
+            write_rig(folder, rig)
         left, right = (folder / name for name in VIDEOS)
-        pairs = gather_pairs(left, right, rig, kept, max_hands=1, stride=arguments.stride, show_progress=True)
+        progress = sys.stderr.isatty()
+        pairs = gather_pairs(left, right, rig, kept, max_hands=1, stride=arguments.stride, show_progress=progress)
         focal = np.mean([view["K"][axis][axis] for view in json.loads(rig.read_text())["views"] for axis in (0, 1)])
         first, end = arguments.frames
         rows = np.flatnonzero((pairs.frames >= first) & (pairs.frames < end))
