@@ -1,4 +1,4 @@
-"""Keypoints, or 3D joints, to the parametric hand."""
+"""Keypoints, 3D joints or meshes to the parametric hand."""
 
 from handkit.fit.fitting import (
     FitStart,
@@ -10,6 +10,7 @@ from handkit.fit.fitting import (
     resolve_hand,
     track_ready,
 )
+from handkit.fit.meshes import fit_meshes
 
 __all__ = [
     "FitStart",
@@ -17,6 +18,7 @@ __all__ = [
     "HandParameters",
     "fit_images",
     "fit_joints",
+    "fit_meshes",
     "fit_track",
     "resolve_hand",
     "track_ready",

@@ -66,12 +66,12 @@ class FitWeights:
 
 
 @lru_cache(maxsize=4)
-def _joint_model(hand: HandModel) -> JointModel:
+def joint_model(hand: HandModel) -> JointModel:
     return JointModel(hand if hand.side == "right" else hand.mirrored())
 
 
 @lru_cache(maxsize=8)
-def _pose_prior(strength: float) -> PosePrior:
+def pose_prior(strength: float) -> PosePrior:
     """Limits, and the Gaussian of natural poses (a fixed sample of 20,000)."""
     sample = sample_angles(20_000, np.random.default_rng(0), "natural").reshape(-1, 45)
     covariance = np.cov(sample.T) + np.diag(np.full(45, np.deg2rad(3.0) ** 2))
@@ -115,7 +115,7 @@ def fit_joints(
     weights = FitWeights(pose_prior=0.02, shape_prior=0.2, iterations=60)
     model = resolve_hand(hand, is_right)
     pose, betas = _fit_rows(model, observed, LANDMARKS["joints"], weights)
-    return _parameters(model, pose, betas, lead)
+    return hand_parameters(model, pose, betas, lead)
 
 
 @single_thread()
@@ -140,7 +140,7 @@ def fit_images(
     model = resolve_hand(hand, is_right)
     given = None if start is None else _pose_of(model, start)
     pose, betas = _fit_rows(model, observed, landmarks, weights or FitWeights(), given)
-    return _parameters(model, pose, betas, (len(keypoints_2d),))
+    return hand_parameters(model, pose, betas, (len(keypoints_2d),))
 
 
 @single_thread()
@@ -167,14 +167,14 @@ def fit_track(
     model = resolve_hand(hand, is_right)
     T = len(keypoints_2d)
     if T == 0:
-        return _parameters(model, _no_pose(), torch.zeros(0, 10, dtype=torch.float64), (0,))
+        return hand_parameters(model, _no_pose(), torch.zeros(0, 10, dtype=torch.float64), (0,))
     given = None if start is None else _pose_of(model, start)
     shape = _track_shape(model, observed, landmarks, weights, given)
     objective = _objective(model, observed, landmarks, weights)
     pose = _each_frame(objective, shape, weights, given)
     if smooth > 0 and T >= 3:
         pose = _smooth_track(objective, pose, shape, torch.as_tensor(time_s, dtype=torch.float64), smooth)
-    return _parameters(model, pose, shape.expand(T, 10), (T,))
+    return hand_parameters(model, pose, shape.expand(T, 10), (T,))
 
 
 def _observations(
@@ -223,7 +223,7 @@ def _seen_along_ray(points: Float[Tensor, "B 21 3"], centre: Float[Tensor, "B 2"
 
 def _objective(model: HandModel, observed: Observations, landmarks: LandmarkSource, weights: FitWeights) -> Objective:
     return Objective(
-        _joint_model(model), observed, _pose_prior(weights.pose_prior), landmark_map=landmarks.matrix(model.name)
+        joint_model(model), observed, pose_prior(weights.pose_prior), landmark_map=landmarks.matrix(model.name)
     )
 
 
@@ -232,7 +232,7 @@ def _starts(model: JointModel, observed: Observations, betas: Tensor) -> list[Po
     starts = []
     if bool(has_points.any()):
         angles, complete = encode_points(observed)
-        mean = _pose_prior(1.0).mean.reshape(15, 3)
+        mean = pose_prior(1.0).mean.reshape(15, 3)
         starts.append(start_from_points(model, observed, betas, torch.where(complete[:, None, None], angles, mean)))
     if not bool(has_points.all()):
         starts += start_from_image(model, observed, betas, candidates=6)
@@ -243,7 +243,7 @@ def _plain_starts(model: JointModel, observed: Observations, betas: Tensor) -> l
     """From the mean pose and from bent fingers, which need no landmark in particular."""
     curl = torch.zeros(15, 3, dtype=torch.float64)
     curl[:12, 0] = torch.deg2rad(torch.tensor(70.0))
-    mean = _pose_prior(1.0).mean.reshape(15, 3)
+    mean = pose_prior(1.0).mean.reshape(15, 3)
     return [start_from_points(model, observed, betas, angles.expand(len(betas), 15, 3)) for angles in (mean, curl)]
 
 
@@ -255,7 +255,7 @@ def _pose_of(hand: HandModel, start: FitStart) -> Pose:
     if hand.side == "left":
         orient, transl = mirror_axis_angle(orient), mirror_points(transl)
         pose = mirror_axis_angle(pose.unflatten(-1, (15, 3))).flatten(-2)
-    return Pose(axis_angle_to_matrix(orient), transl, pose_to_angles(pose, _joint_model(hand).frames))
+    return Pose(axis_angle_to_matrix(orient), transl, pose_to_angles(pose, joint_model(hand).frames))
 
 
 def _fit_rows(
@@ -369,9 +369,9 @@ def _smooth_track(objective: Objective, pose: Pose, shape: Tensor, time_s: Tenso
         begin = end - OVERLAP
 
 
-def _parameters(hand: HandModel, pose: Pose, betas: Tensor, lead: tuple[int, ...] | torch.Size) -> HandParameters:
+def hand_parameters(hand: HandModel, pose: Pose, betas: Tensor, lead: tuple[int, ...] | torch.Size) -> HandParameters:
     """Axis-angle parameters of the asked side, its joints and vertices."""
-    model = _joint_model(hand)
+    model = joint_model(hand)
     mirror = torch.tensor([1.0, 1, 1] if hand.side == "right" else [1.0, -1, -1], dtype=torch.float64)
     flip = torch.tensor([1.0, 1, 1] if hand.side == "right" else [-1.0, 1, 1], dtype=torch.float64)
     orient = matrix_to_axis_angle(pose.rotation) * mirror

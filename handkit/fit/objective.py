@@ -54,6 +54,18 @@ class PosePrior:
     precision: Float[Tensor, "45 45"]
     limit_sigma: float = 0.02
 
+    def terms(
+        self, angles: Float[Tensor, "B 15 3"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, "B 45"], Float[Tensor, "B 45 45"]]:
+        """Cost, half its gradient and the Gauss-Newton matrix of every row."""
+        over = (angles - self.upper).clamp_min(0) - (self.lower - angles).clamp_min(0)
+        beyond = over.flatten(1) / self.limit_sigma**2
+        from_mean = angles.flatten(1) - self.mean
+        pull = from_mean @ self.precision
+        cost = (over.flatten(1) * beyond).sum(-1) + (from_mean * pull).sum(-1)
+        active = (over.flatten(1) != 0).to(angles.dtype) / self.limit_sigma**2
+        return cost, beyond + pull, torch.diag_embed(active) + self.precision
+
 
 class Objective:
     """Cost of poses and shapes against observations, with a Geman-McClure loss on every joint's residual."""
@@ -97,13 +109,13 @@ class Objective:
         rows = torch.cat([jac for _, _, jac in parts if jac is not None], 1)
         residuals = torch.cat([residual for _, residual, _ in parts], 1)
         g, H = (rows.mT @ residuals[..., None])[..., 0], rows.mT @ rows
-        _, prior_g, prior_H = self._prior_terms(pose.angles)
+        _, prior_g, prior_H = self.prior.terms(pose.angles)
         g[:, 6:51] += prior_g
         H[:, 6:51, 6:51] += prior_H
         return self._sum(parts, pose.angles), g, H
 
     def _sum(self, parts: list[Term], angles: Tensor) -> Tensor:
-        return torch.stack([cost for cost, _, _ in parts]).sum(0) + self._prior_terms(angles)[0]
+        return torch.stack([cost for cost, _, _ in parts]).sum(0) + self.prior.terms(angles)[0]
 
     def _data_terms(self, joints: Tensor, J: Tensor | None) -> list[Term]:
         if self.landmark_map is not None:
@@ -159,13 +171,3 @@ class Objective:
         root = c2 / (c2 + squared)  # square root of the reweighting
         residual = (residual * root[..., None]).flatten(1)
         return cost, residual, None if jac is None else (jac * root[..., None, None]).flatten(1, 2)
-
-    def _prior_terms(self, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q = self.prior
-        over = (angles - q.upper).clamp_min(0) - (q.lower - angles).clamp_min(0)
-        beyond = over.flatten(1) / q.limit_sigma**2
-        from_mean = angles.flatten(1) - q.mean
-        pull = from_mean @ q.precision
-        cost = (over.flatten(1) * beyond).sum(-1) + (from_mean * pull).sum(-1)
-        active = (over.flatten(1) != 0).to(angles.dtype) / q.limit_sigma**2
-        return cost, beyond + pull, torch.diag_embed(active) + q.precision
