@@ -32,28 +32,36 @@ _ARM_M, _ARM_NEAR, _ARM_FAR = 0.12, 1.3, 2.0
 _NEAREST_M: Final = 0.02
 
 
-def grabcut_mask(image: RgbImage, projected: Mask) -> NDArray[np.bool_]:
+def grabcut_mask(
+    image: RgbImage,
+    projected: Mask,
+    *,
+    outside: float = _OUTSIDE,
+    inside: float = _INSIDE,
+    iterations: int = _ITERATIONS,
+    work_px: int = _WORK_PX,
+) -> NDArray[np.bool_]:
     """The hand's mask by GrabCut: the eroded projection is surely hand, what is far from it surely is not.
 
-    Computed around the hand at a reduced size. Empty where the projection is; where colours give no answer, the
-    projection itself.
+    `outside` and `inside`, in parts of the hand's size, are how far the outline may be off. Computed around the hand at
+    no more than `work_px` a side. Empty where the projection is; where colours give no answer, the projection itself.
     """
     mask = np.zeros(projected.shape, bool)
-    box = _surroundings(projected)
+    box = _surroundings(projected, outside)
     if box is None:
         return mask
     x0, y0, x1, y1 = box
-    ratio = min(1.0, _WORK_PX / max(x1 - x0, y1 - y0))
+    ratio = min(1.0, work_px / max(x1 - x0, y1 - y0))
     size = (max(2, round((x1 - x0) * ratio)), max(2, round((y1 - y0) * ratio)))
     part = np.ascontiguousarray(cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA))
     seed = cv2.resize(projected[y0:y1, x0:x1].astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.5
-    labels = _seed_labels(seed)
+    labels = _seed_labels(seed, outside, inside)
     if not (labels == cv2.GC_BGD).any() or not (labels == cv2.GC_FGD).any():
         return projected.copy()
     models = np.zeros((1, 65)), np.zeros((1, 65))
     # GrabCut draws its first clusters from OpenCV's own generator.
     cv2.setRNGSeed(0)
-    cv2.grabCut(part, labels, (0, 0, 1, 1), *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(part, labels, (0, 0, 1, 1), *models, iterations, cv2.GC_INIT_WITH_MASK)
     found = _largest((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), seed)
     full = cv2.resize(found.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     mask[y0:y1, x0:x1] = full > 0.5
@@ -70,7 +78,7 @@ def hsv_mask(image: RgbImage, projected: Mask | None = None) -> NDArray[np.bool_
     skin &= (saturation >= _SKIN_LOW[1]) & (saturation <= _SKIN_HIGH[1]) & (value >= _SKIN_LOW[2])
     if projected is not None:
         near = np.zeros(skin.shape, bool)
-        box = _surroundings(projected)
+        box = _surroundings(projected, _OUTSIDE)
         if box is not None:
             near[box[1] : box[3], box[0] : box[2]] = True
         skin &= near
@@ -105,12 +113,12 @@ def forearm_mask(
 SEGMENTERS: Final[dict[SegmenterName, Segmenter]] = {"grabcut": grabcut_mask, "hsv": hsv_mask}
 
 
-def _surroundings(projected: Mask) -> tuple[int, int, int, int] | None:
+def _surroundings(projected: Mask, outside: float) -> tuple[int, int, int, int] | None:
     """The hand's box widened by twice the reach of its outline, None for an empty mask."""
     ys, xs = np.flatnonzero(projected.any(1)), np.flatnonzero(projected.any(0))
     if not len(ys):
         return None
-    margin = 2 + round(2 * _OUTSIDE * float(np.sqrt(projected.sum())))
+    margin = 2 + round(2 * outside * float(np.sqrt(projected.sum())))
     height, width = projected.shape
     return (
         max(0, int(xs[0]) - margin),
@@ -120,13 +128,13 @@ def _surroundings(projected: Mask) -> tuple[int, int, int, int] | None:
     )
 
 
-def _seed_labels(seed: Mask) -> NDArray[np.uint8]:
+def _seed_labels(seed: Mask, outside: float, inside: float) -> NDArray[np.uint8]:
     size = float(np.sqrt(max(seed.sum(), 1)))
-    outside = cv2.distanceTransform((~seed).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    inside = cv2.distanceTransform(np.pad(seed.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    off = cv2.distanceTransform((~seed).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    within = cv2.distanceTransform(np.pad(seed.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     labels = np.where(seed, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[outside > _OUTSIDE * size] = cv2.GC_BGD
-    labels[inside > min(_INSIDE * size, 0.6 * float(inside.max()))] = cv2.GC_FGD
+    labels[off > outside * size] = cv2.GC_BGD
+    labels[within > min(inside * size, 0.6 * float(within.max()))] = cv2.GC_FGD
     return labels
 
 

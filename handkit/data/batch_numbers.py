@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -62,18 +62,29 @@ def load_numbered(
 ) -> Iterator[Any]:
     """What `make` gives for this process's rows of the batches `start`, `start` + 1, ..., in this order, endless.
 
-    `make` is copied to each of `workers` spawned processes; without any it is called here when the next batch is asked
-    for. Dicts come with tensors for arrays. Raises HandkitError where the processes cannot share a batch evenly, and
-    what `make` raised in a worker.
+    As `load_asked`. Raises HandkitError where the processes cannot share a batch evenly.
     """
-    numbered = _Numbered(make, batch, place.share(batch))
+    rows = place.share(batch)
+    asked = (range(number * batch, (number + 1) * batch)[rows] for number in itertools.count(start))
+    return load_asked(make, asked, workers=workers, pin_memory=pin_memory)
+
+
+def load_asked(
+    make: Make, asked: Iterable[Sequence[int]], *, workers: int = 0, pin_memory: bool = False
+) -> Iterator[Any]:
+    """What `make` gives for each of what is `asked`, in this order.
+
+    `make` is copied to each of `workers` spawned processes, and they are asked ahead; without any it is called here
+    when the next is wanted. Dicts come with tensors for arrays. Raises what `make` raised in a worker.
+    """
     if not workers:
-        for number in itertools.count(start):
-            yield as_tensors(numbered.rows_of(number))
+        for places in asked:
+            yield as_tensors(make(places))
+        return
     loader: DataLoader[Any] = DataLoader(
-        numbered,
+        _Made(make),
         batch_size=None,
-        sampler=_From(start),
+        sampler=asked,
         num_workers=workers,
         prefetch_factor=_AHEAD,
         multiprocessing_context="spawn",
@@ -86,31 +97,17 @@ def load_numbered(
         yield _unpack(made)
 
 
-class _Numbered(Dataset[Any]):
-    """This process's rows of each batch, by its number, as workers send them."""
+class _Made(Dataset[Any]):
+    """What is made of some places, as workers send it."""
 
-    def __init__(self, make: Make, batch: int, rows: slice) -> None:
-        self.make, self.batch, self.rows = make, batch, rows
+    def __init__(self, make: Make) -> None:
+        self.make = make
 
-    def rows_of(self, number: int) -> Any:
-        first = number * self.batch
-        return self.make(range(first, first + self.batch)[self.rows])
-
-    def __getitem__(self, number: int) -> _Parcel | HandkitError:
+    def __getitem__(self, places: Sequence[int]) -> _Parcel | HandkitError:
         try:
-            return _pack(self.rows_of(number))
+            return _pack(self.make(places))
         except HandkitError as error:  # a loader makes another error of what is raised
             return error
-
-
-class _From:
-    """Whole numbers from one on."""
-
-    def __init__(self, start: int) -> None:
-        self.start = start
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start)
 
 
 class _Parcel(NamedTuple):

@@ -13,7 +13,7 @@ ones.
 | joints_2d, joints_2d_valid | [N, 21, 2], [N, 21] | widths |
 | joints_3d, joints_3d_valid | [N, 21, 3], [N, 21] | m, about the wrist, crop axes |
 | vertices, vertices_valid | [N, 778, 3], [N] | the same; not of another hand model |
-| K, wrist, K_valid | [N, 3, 3], [N, 3], [N] | px of the crop; m, where the wrist is in that camera |
+| K, wrist, K_valid | [N, 3, 3], [N, 3], [N] | px of the crop; m, where the wrist is in that camera; both are known |
 | key | list of N str | who it is |
 | right_from_left | [N / 2, 3, 4] | of pairs: x_right = R x_left + t, m, in the cameras of the crops |
 

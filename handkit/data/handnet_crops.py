@@ -6,7 +6,7 @@ Convention: pixels of pictures, those of left hands mirrored, pixel centres at +
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ ROW_KEYS: Final = (
     *("image", "mask", "mask_valid", "bbox", "bbox_valid"),
     *("keypoints_2d", "keypoint_scores", "keypoints_2d_valid"),
 )
+Centre = Literal["box", "middle"]
+CENTRES: Final[tuple[Centre, ...]] = get_args(Centre)
+_MIDDLE: Final = 9
 _BLUR_WIDTH: Final = 224
 _OUTSIDE: Final = 0.5  # of a keypoint's score, where it lies outside the picture: as handkit.detect.mediapipe
 
@@ -37,6 +40,7 @@ class CropOptions(TypedDict, total=False):
 
     size: Required[int]
     box_scale: float
+    centre: Centre
     noise: KeypointNoise | None
     reposition: float
     rotate_deg: float
@@ -49,6 +53,8 @@ class CropOptions(TypedDict, total=False):
 class CropSettings:
     """Crops of `size` px, `box_scale` times the longer side of the outline about the keypoints.
 
+    `centre` "box" is that of the outline; "middle" the middle finger's root, about which the square of a `box_scale` of
+    1 just holds the outline: the annotated joint, else the keypoint, else the outline's centre.
     `noise` is what keypoints are off by; without it they are the true joints, of score 1. Crops are varied at most by
     `reposition` (the share of the room beside the hand), `rotate_deg`, `scale_jitter` (the side is multiplied by
     1 - it up to its inverse) and `blur` (s.d. in 224ths of the crop; half of them have none). Without `want_image` a
@@ -57,6 +63,7 @@ class CropSettings:
 
     size: int
     box_scale: float = 1.5
+    centre: Centre = "box"
     noise: KeypointNoise | None = None
     reposition: float = 0.0
     rotate_deg: float = 0.0
@@ -170,17 +177,35 @@ def place_crops(
     changes: Changes,
     settings: CropSettings,
 ) -> Float[Tensor, "N 3 3"]:
-    """From the mirrored pictures to the crops, as `handkit.inference.looks.square_around_joints` and then moved."""
+    """From the mirrored pictures to the crops, as `handkit.inference.looks.square_around_joints` and then moved.
+
+    About the middle finger's root as `square_about_point` there.
+    """
     outline, shown = _outlines(rows, mirror, found)
     low, high = _box(outline, shown)
-    turned = rotate_transform(torch.deg2rad(settings.rotate_deg * changes.turn), (low + high) / 2)
+    pivot = (low + high) / 2
+    turned = rotate_transform(torch.deg2rad(settings.rotate_deg * changes.turn), pivot)
     low, high = _box(transform_points(outline, turned), shown)
-    longer = (high - low).amax(-1).clamp_min(1)
-    side = settings.box_scale * (1 + 2 * JOINT_MARGIN) * longer
+    margin = JOINT_MARGIN * (high - low).amax(-1, keepdim=True).clamp_min(1)
+    low, high = low - margin, high + margin
+    if settings.centre == "middle":
+        middle = transform_points(_middles(rows, mirror, found, pivot)[:, None], turned)[:, 0]
+        reach = torch.maximum((low - middle).abs(), (high - middle).abs())
+        low, high = middle - reach, middle + reach
+    side = settings.box_scale * (high - low).amax(-1).clamp_min(1)
     side = side * (1 - settings.scale_jitter) ** changes.stretch
-    room = (side[:, None] - (high - low) - 2 * JOINT_MARGIN * longer[:, None]).clamp_min(0) / 2
+    room = (side[:, None] - (high - low)).clamp_min(0) / 2
     centre = (low + high) / 2 + settings.reposition * changes.shift * room
     return crop_transform(centre, side, settings.size) @ turned
+
+
+def _middles(
+    rows: Mapping[str, Any], mirror: Float[Tensor, "N 3 3"], found: Keypoints, otherwise: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N 2"]:
+    """Where the middle finger's root is in the mirrored pictures."""
+    known, seen = rows["joints_2d_valid"][:, _MIDDLE, None], found.seen[:, _MIDDLE, None]
+    joint = transform_points(rows["joints_2d"][:, [_MIDDLE]].double(), mirror)[:, 0]
+    return torch.where(known, joint, torch.where(seen, found.points[:, _MIDDLE], otherwise))
 
 
 def _outlines(

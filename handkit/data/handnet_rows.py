@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from handkit.data.batch_numbers import Batch
@@ -46,13 +47,24 @@ class RowCutter:
 
         Rows are those of this process, of `views` one after the other, which are turned alike.
         """
-        rng = np.random.default_rng((self.seed, number, _VARIED if varied else _FIXED))
-        device, each = place.device, len(rows["key"]) // views
+        each = len(rows["key"]) // views
         total = each * place.ranks
         own = np.concatenate([total * view + each * place.rank + np.arange(each) for view in range(views)])
+        return self._cut(rows, number, own, views * total, varied=varied, views=views)
+
+    def still(self, rows: dict[str, Any], number: int, *, views: int = 1) -> tuple[Batch, Float[Tensor, "N 3 3"]]:
+        """The same, not varied, where no other process has rows of that batch."""
+        return self._cut(rows, number, np.arange(len(rows["key"])), len(rows["key"]), varied=False, views=views)
+
+    def _cut(
+        self, rows: dict[str, Any], number: int, own: NDArray[np.int64], count: int, *, varied: bool, views: int
+    ) -> tuple[Batch, Float[Tensor, "N 3 3"]]:
+        """Of the `own` rows of the `count` of a batch."""
+        rng = np.random.default_rng((self.seed, number, _VARIED if varied else _FIXED))
+        device, each = rows["is_right"].device, len(own) // views
         mirror = mirrors(rows)
-        found = find_keypoints(rows, mirror, self.settings.noise, rng, views * total, own)
-        changes = draw_changes(rng, views * total, own, device) if varied else no_changes(len(own), device)
+        found = find_keypoints(rows, mirror, self.settings.noise, rng, count, own)
+        changes = draw_changes(rng, count, own, device) if varied else no_changes(len(own), device)
         changes = replace(changes, turn=changes.turn[:each].repeat(views))
         is_own, is_anothers = self._whose(rows)
         rows = {**rows, "vertices_valid": rows["vertices_valid"] & ~is_anothers}  # a mesh of other vertices

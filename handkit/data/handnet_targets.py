@@ -41,7 +41,7 @@ def handnet_targets(
     And by which matrix each has moved points in the camera's frame.
 
     `rows` has the keys of the schema, [N, ...], joint 0 the wrist. `is_own`: parameters are those of `hand`. Where
-    something is not known, or no wrist to count from, there are zeros, and its flag is False.
+    something is not known, or no wrist to count from, there are zeros, and its flag is False; K needs no wrist itself.
     """
     exact = {name: rows[name].double() for name in _GEOMETRY}
     transform = transform.double()
@@ -68,7 +68,7 @@ def handnet_targets(
         "vertices": rows["vertices_valid"] & has_wrist,
         "K": rows["K_valid"] & has_wrist,
     }
-    seen = {**valid, "wrist": valid["K"]}
+    seen = {**valid, "wrist": valid["K"], "K": rows["K_valid"]}
     targets = {
         name: torch.where(_each(seen[name], value.ndim - seen[name].ndim), value, 0.0).float()
         for name, value in moved.items()

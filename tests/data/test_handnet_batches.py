@@ -202,6 +202,18 @@ def test_fixed_batches_are_the_first_hands() -> None:
     torch.testing.assert_close(upright, alone, atol=1e-6, rtol=0)
 
 
+def test_crops_about_the_middle_finger_s_root() -> None:
+    """Also turned ones; all of the hand is inside, and a larger side makes it smaller."""
+    samples = several("pinhole", "right") + several("pinhole", "left")
+    (near,) = first(crops(samples, centre="middle", rotate_deg=90.0, box_scale=1.0))
+    torch.testing.assert_close(near["joints_2d"][:, 9], torch.full((12, 2), 0.5), atol=1e-6, rtol=0)
+    reach = (near["joints_2d"] - 0.5).abs().flatten(1).amax(1)
+    assert (reach < 0.5).all()
+    assert (reach > 0.4).all()
+    (far,) = first(crops(samples, centre="middle", rotate_deg=90.0, box_scale=2.0))
+    torch.testing.assert_close(far["joints_2d"] - 0.5, (near["joints_2d"] - 0.5) / 2, atol=1e-6, rtol=0)
+
+
 def test_sequences_become_rows() -> None:
     samples = several("weak", "right", 6)
     (batch,) = first(crops(samples, frames=3, want_image=False))
@@ -223,7 +235,8 @@ def test_what_is_not_known_is_left_out() -> None:
     assert not batch["pose"][0].any()
     assert batch["mask_valid"].tolist() == [True, False, True]
     assert batch["K_valid"].tolist() == [True, False, False]
-    assert not batch["K"][1:].any()
+    assert batch["K"].flatten(1).any(1).tolist() == [True, False, True]
+    assert not batch["wrist"][1:].any()
     assert batch["joints_3d_valid"].all(1).tolist() == [True, True, False]
     assert not batch["joints_3d_valid"][2].any()
     assert not batch["vertices_valid"].any()

@@ -27,8 +27,13 @@ def write_freihand(folder: Path, count: int = 2) -> Path:
     return folder
 
 
-def write_stb(folder: Path, frames: int = 2, sequences: tuple[str, ...] = ("B1Counting", "B1Random")) -> Path:
-    """STB's left colour camera: palm centres and fingers of left hands, 640 x 480."""
+def write_stb(
+    folder: Path,
+    frames: int = 2,
+    sequences: tuple[str, ...] = ("B1Counting", "B1Random"),
+    views: tuple[str, ...] = ("left",),
+) -> Path:
+    """STB's colour cameras: palm centres and fingers of left hands, 640 x 480."""
     (folder / "labels").mkdir(parents=True)
     for number, sequence in enumerate(sequences):
         joints = np.stack([posed(frames * number + frame, side="left")["joints"] for frame in range(frames)])
@@ -36,5 +41,6 @@ def write_stb(folder: Path, frames: int = 2, sequences: tuple[str, ...] = ("B1Co
         theirs = 1000 * joints[:, list(JOINT_ORDERS["stb"])].transpose(2, 1, 0)
         scipy.io.savemat(folder / "labels" / f"{sequence}_BB.mat", {"handPara": theirs})
         for frame in range(frames):
-            write_image(folder / sequence / f"BB_left_{frame}.png", plain((480, 640)))
+            for view in views:
+                write_image(folder / sequence / f"BB_{view}_{frame}.png", plain((480, 640)))
     return folder
