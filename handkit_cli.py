@@ -15,6 +15,7 @@ from handkit.cli.pretrain_tables import HANDNET_TABLE_HELP, handnet_table
 from handkit.cli.refine import REFINE_HELP, refine
 from handkit.cli.selfsup import app as selfsup_app
 from handkit.cli.selfsup_binocular import BINOCULAR_HELP, binocular
+from handkit.cli.selfsup_binocular_table import BINOCULAR_TABLE_HELP, binocular_table
 from handkit.cli.selfsup_tables import S2HAND_TABLE_HELP, s2hand_table
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ pretrain_app.command("handnet-table", help=HANDNET_TABLE_HELP)(handnet_table)
 app.add_typer(pretrain_app, name="pretrain")
 app.add_typer(finetune_app, name="finetune")
 selfsup_app.command("binocular", help=BINOCULAR_HELP)(binocular)
+selfsup_app.command("binocular-table", help=BINOCULAR_TABLE_HELP)(binocular_table)
 selfsup_app.command("s2hand-table", help=S2HAND_TABLE_HELP)(s2hand_table)
 app.add_typer(selfsup_app, name="selfsup")
 app.command(help=EVALUATE_HELP)(evaluate)

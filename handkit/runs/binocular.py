@@ -88,12 +88,20 @@ def selfsup_binocular(
     """
     settings = load_recipe(BinocularRecipe, recipe, changes)
     path = find_checkpoint(asked.init, HAND_PRIOR)
-    prior, info = load_prior(path)
-    data = find_pairs(out, settings, info, dry_run=asked.dry_run, **options)
-    training = prior_training(settings.train, settings.learning, samples=data.epoch)
+    data = find_pairs(out, settings, load_prior(path)[1], dry_run=asked.dry_run, **options)
     if asked.dry_run:
-        return BinocularResult(out=out, data=data, steps=training.steps)
+        steps = prior_training(settings.train, settings.learning, samples=data.epoch).steps
+        return BinocularResult(out=out, data=data, steps=steps)
+    return learn_pairs(out, settings, path, data, **options)
+
+
+def learn_pairs(
+    out: Path, settings: BinocularRecipe, path: Path, data: BinocularPairs, **options: Unpack[RunOptions]
+) -> BinocularResult:
+    """Train the prior in a file on pairs that are there, or go on with the run in `out`."""
+    training = prior_training(settings.train, settings.learning, samples=data.epoch)
     seed_all(training.seed)
+    prior, info = load_prior(path)
     digest = digest_weights(path)
     ends = pull_ends(settings, training.steps)
     method = BinocularMethod(

@@ -30,7 +30,10 @@ _MIB: Final = 2**20
 
 @dataclass(frozen=True, eq=False)
 class BinocularPairs:
-    """Pairs of a source as crops of `size` px, `box_scale` times the hand's longer side, about its `centre`."""
+    """Pairs of a source as crops of `size` px, `box_scale` times the hand's longer side, about its `centre`.
+
+    Crops stay in memory, as far as they may, for all runs that learn from the same object.
+    """
 
     settings: BinocularRecipe
     source: PairSource
@@ -38,6 +41,7 @@ class BinocularPairs:
     size: int
     box_scale: float
     _made: list[Batch] = field(default_factory=list)
+    _learned: dict[int, PairBatches] = field(default_factory=dict)
 
     @property
     def centre(self) -> Centre:
@@ -66,7 +70,10 @@ class BinocularPairs:
 
     def training(self, batch: int) -> PairBatches:
         """Endless; a batch has so many pairs."""
-        return self._batches(self.learned, batch, workers=loading_workers(self.settings.data.workers))
+        if batch not in self._learned:
+            workers = loading_workers(self.settings.data.workers)
+            self._learned[batch] = self._batches(self.learned, batch, workers=workers)
+        return self._learned[batch]
 
     def batches(self, place: Place) -> Iterator[Batch]:
         """Held-out pairs, always the same, kept in memory once made."""

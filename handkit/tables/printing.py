@@ -16,7 +16,7 @@ from handkit.tables.run import TableResult
 from handkit.tables.sets import OpenSet
 
 # In the order in which a key has them.
-_PREFIXES: Final = {"no_keypoints_": "no KP ", "ra_": "rooted ", "pa_": "PA ", "cs_": "centred "}
+_PREFIXES: Final = {"median_": "median ", "no_keypoints_": "no KP ", "ra_": "rooted ", "pa_": "PA ", "cs_": "centred "}
 _TITLES: Final = {
     "auc_2d": "AUC 2D",
     "auc_j": "AUC 3D",
@@ -24,6 +24,8 @@ _TITLES: Final = {
     "epe_2d_px": "2D, px",
     "mpjpe_mm": "3D, mm",
     "mpvpe_mm": "mesh, mm",
+    "depth_mm": "depth, mm",
+    "epipolar_gap_px": "gap, px",
     "f_score_5mm": "F 5 mm",
     "f_score_15mm": "F 15 mm",
     "acc_mm_per_frame2": "acc., mm",
@@ -32,6 +34,7 @@ _TITLES: Final = {
     "texture_sd": "texture S.D.",
     "shape_sd": "shape S.D.",
     "mask_iou": "IoU",
+    "silhouette_iou": "IoU",
     "pixel_accuracy": "accuracy",
     "count": "hands",
     "params_m": "params, M",
@@ -39,7 +42,9 @@ _TITLES: Final = {
     "seconds": "s",
 }
 _DIGITS: Final = {
-    **dict.fromkeys(("auc_2d", "auc_j", "auc_v", "f_score_5mm", "f_score_15mm", "mask_iou", "pixel_accuracy"), 3),
+    **dict.fromkeys(
+        ("auc_2d", "auc_j", "auc_v", "f_score_5mm", "f_score_15mm", "mask_iou", "silhouette_iou", "pixel_accuracy"), 3
+    ),
     **dict.fromkeys(("quaternion_rad", "texture_sd", "shape_sd"), 4),
     **dict.fromkeys(("images_per_s", "seconds", "count"), 0),
 }
@@ -60,6 +65,8 @@ def print_report(result: TableResult) -> None:
     console.print(f"wrote to {result.out}: {files}", soft_wrap=True)
     if (report := _best_report(result)) is not None:
         console.print(f"next: open {report}", soft_wrap=True)
+    elif result.following is not None:
+        console.print(f"next: {result.following}", soft_wrap=True)
 
 
 def write_table(result: TableResult) -> None:
@@ -118,7 +125,9 @@ def _markdown(result: TableResult) -> Iterator[str]:
 
 
 def _lines(result: TableResult) -> Iterator[str]:
-    """What is to be known of the sets, the units, the orders and claims, and what failed."""
+    """What is to be known of the table, the sets, the units, the orders and claims, and what failed."""
+    if result.table.note:
+        yield result.table.note
     for one in result.sets:
         if one.root is None:
             yield f"{one.recipe.name}: {one.note}"

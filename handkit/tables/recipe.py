@@ -95,13 +95,14 @@ class CompareRecipe(Recipe):
 
 
 class TableRecipe(Recipe):
-    """A published table, written to files of the name `files`.
+    """A published table, or one of our own, written to files of the name `files`.
 
-    `seeds` are the runs of each row unless told otherwise. Measures in `printed_in_cm` are printed in cm and are in mm
-    here. With `tells_training` the first set's columns go on with those of the training.
+    `note` is said below it. `seeds` are the runs of each row unless told otherwise. Measures in `printed_in_cm` are
+    printed in cm and are in mm here. With `tells_training` the first set's columns go on with those of the training.
     """
 
     title: str
+    note: str = ""
     files: Name = "table"
     seeds: Annotated[int, Field(ge=1)] = 1
     printed_in_cm: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ _FREE: Final = ("shard_size",)  # of the settings of shards, what changes no pic
 class OpenSet:
     """A set at hand; `key` changes with what it holds, `note` says what is to be known of it, or nothing.
 
-    One that is the mean of others has no `root`.
+    One that is the mean of others has no `root`, nor one of held-out pairs.
     """
 
     recipe: SetRecipe
