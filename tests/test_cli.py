@@ -23,6 +23,7 @@ from handkit.images import write_image
 from handkit_cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "handkit" / "recipes"
 RUNNER = CliRunner()
 HANDKIT = [sys.executable, "-c", "from handkit_cli import app; app()"]
 
@@ -244,16 +245,54 @@ def commands_of(path: Path) -> list[str]:
     return [piece for piece in pieces if re.match(r"handkit( |$)", piece)]
 
 
+def parse(command: str) -> dict[str, object]:
+    """The options of a command line; raises click's errors."""
+    named = typer.main.get_command(app)
+    verb, *arguments = shlex.split(command, comments=True)[1:]
+    while hasattr(named, "commands"):
+        named = named.commands[verb]
+        if hasattr(named, "commands"):
+            verb, *arguments = arguments
+    return dict(named.make_context(verb, arguments).params)
+
+
+def commands_with_help() -> dict[str, str]:
+    """The help of every command by its words."""
+    found, left = {}, [("handkit", typer.main.get_command(app))]
+    for words, command in left:
+        if hasattr(command, "commands"):
+            left += [(f"{words} {name}", child) for name, child in command.commands.items()]
+        else:
+            found[words] = command.help or ""
+    return found
+
+
+def is_recipe(name: str) -> bool:
+    return name.endswith(".toml") or (RECIPES / f"{name}.toml").is_file()
+
+
 def test_every_readme_command_parses() -> None:
     commands = commands_of(ROOT / "README.md")
     assert commands
-    root = typer.main.get_command(app)
     for command in commands:
-        verb, *arguments = shlex.split(command, comments=True)[1:]
-        if verb.startswith("-"):
-            continue
-        named = root.commands[verb]  # type: ignore[attr-defined]
-        while hasattr(named, "commands"):
-            verb, *arguments = arguments
-            named = named.commands[verb]
-        assert named.make_context(verb, arguments).params, command
+        if not command.startswith("handkit -"):
+            given = parse(command)
+            assert given, command
+            assert is_recipe(str(given.get("recipe", "seqhand"))), command
+
+
+@pytest.mark.parametrize(("words", "text"), commands_with_help().items(), ids=commands_with_help())
+def test_every_example_of_the_help_parses(words: str, text: str) -> None:
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.startswith("    ")]
+    examples = [line[line.index("handkit ") :] for line in lines]
+    assert any(example.startswith(words) for example in examples)
+    for example in examples:
+        assert is_recipe(str(parse(example).get("recipe", "seqhand"))), example
+
+
+def test_readme_names_every_recipe() -> None:
+    text = (ROOT / "README.md").read_text()
+    chosen_by_table = re.compile(r"(handnet|s2hand)-(table|fig)\d+")
+    names = [path.stem for path in RECIPES.glob("*.toml") if not chosen_by_table.fullmatch(path.stem)]
+    assert len(names) > 20
+    assert [name for name in names if f"`{name}`" not in text] == []

@@ -26,6 +26,10 @@ DEMO_HELP = """Turn images and videos of hands into 3D hands: pose, shape, mesh,
 INPUT is an image, a video, a folder, a quoted glob, webcam:0, or 3D joints (.npy or .json, [T, 21, 3], metres).
 Without any, a short built-in clip is made, run, and compared with its known truth.
 
+Each video or folder of images gets hands.npz and an overlay in OUT/NAME. --stereo, of --method handnet and binocular,
+takes the two views of a calibrated pair instead: OUT/LEFT_RIGHT has hands.npz of each, in its own camera, rig.json,
+stereo.json (what became of every pair), and of binocular meshes.npz, the meshes that the hands were fitted to.
+
 [bold]Examples[/bold]
 
     handkit demo
@@ -109,7 +113,7 @@ def _positive(value: float | None) -> float | None:
 def demo(
     context: typer.Context,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="[INPUT]...", show_default=False, help="What to read; see above.")
+        list[str] | None, typer.Argument(metavar="INPUT", show_default=False, help="What to read; see above.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")] = Path("handkit_out"),
     max_hands: Annotated[int, typer.Option(min=1, max=20, help="Hands per image.", rich_help_panel=_INPUT)] = 2,
@@ -333,14 +337,17 @@ def _check_networks(
     *,
     refine_keypoints: bool,
 ) -> None:
-    networks = ", ".join(name for name in METHODS if name != Method.FIT.value)
+    networks = [name for name in METHODS if name != Method.FIT.value]
     is_hourglass = source is KeypointSource.HOURGLASS
     if method is Method.FIT and checkpoint is not None and not is_hourglass:
-        raise typer.BadParameter(f"--checkpoint is of --method {networks}, and of --keypoint-source hourglass")
+        raise typer.BadParameter(
+            f"--checkpoint is of --method {', '.join(networks)}, and of --keypoint-source hourglass"
+        )
     if keypoint_checkpoint is not None and not is_hourglass:
         raise typer.BadParameter("--keypoint-checkpoint is of --keypoint-source hourglass")
     if method is Method.FIT and refine_keypoints:
-        raise typer.BadParameter(f"--refine-keypoints is of --method {networks}")
+        of_views = ", ".join(name for name in networks if name not in ONLY_PAIRS)
+        raise typer.BadParameter(f"--refine-keypoints is of --method {of_views}")
 
 
 def _check_stereo(

@@ -25,15 +25,19 @@ EVALUATE_HELP = """Score predicted hands against the truth as the official evalu
 --pred takes pred.json of the FreiHAND and HO-3D servers, hands.npz of [bold]handkit demo[/bold] or a folder with some,
 an .npz (joints, vertices, joints_2d, ids, ...) or an .npy; --gt the folder of evaluation_xyz.json and
 evaluation_verts.json, the official ref/ and res/ layout too, or one of the other forms. hands.npz is matched by image
-name, the surest of several hands; what has no names by its place. --method runs over --dataset first: fit is MediaPipe
-and the fit of the hand, keypoints the fit of the data set's own 2D keypoints, seqhand, s2hand and handnet the network
-of each --checkpoint, seqhand's frames of a sequence in order, other hands each alone, s2hand's with texture, light and
-2D keypoints. handnet is told of MediaPipe's keypoints, handnet-given of the data set's, handnet-image of none.
-binocular sees both views of stb and stereo; keys without a prefix are of its hands as they stand before the camera.
+name, the surest of several hands; what has no names by its place.
 
-hands.npz with tracks is scored for steadiness too: turning, shape, and lighted texture where appearance.npz lies beside
-it; --protocol steadiness does so without any truth. The report then draws shapes, texture S.D. and 2D keypoints.
---protocol segmentation scores masks over a data set that has some: --method hsv, grabcut, and handnet's --checkpoint.
+--method runs over --dataset first: fit is MediaPipe and the fit of the hand, keypoints the fit of the data set's own
+2D keypoints, seqhand, s2hand, handnet and binocular the network of each --checkpoint, seqhand's frames of a sequence
+in order, other hands each alone, s2hand's with texture, light and 2D keypoints. handnet is told of MediaPipe's
+keypoints, handnet-given of the data set's, handnet-image of none. binocular sees both views of a pair (data sets stb,
+and stereo of generate stereo); its figures without alignment are of hands as they stand before the camera, and its
+--checkpoint may be a hand prior, before it learned from pairs.
+
+hands.npz with tracks is scored for steadiness too: turning, shape, and lighted texture where appearance.npz lies
+beside it; --protocol steadiness does so without any truth. The report then draws shapes, texture S.D. and 2D
+keypoints. --protocol segmentation scores masks over a data set that has some: --method hsv, grabcut, and handnet's
+--checkpoint.
 
 Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html in --out.
 
@@ -50,6 +54,8 @@ Results: metrics.json, per_sample.csv, pck.csv, pck.png, pck.pdf and report.html
     handkit evaluate --protocol ho3d --dataset ho3d --data HO3D_v2 --method s2hand --checkpoint runs/s2hand
     handkit evaluate --protocol freihand --dataset freihand --data DIR --method handnet,handnet-image --out scores
     handkit evaluate --protocol stb --dataset stb --data STB --method binocular --checkpoint runs/binocular
+    handkit evaluate --protocol custom --dataset stereo --data stereo-val --method binocular \\
+        --checkpoint before=runs/hand-prior --checkpoint after=runs/binocular --out scores
     handkit evaluate --protocol steadiness --pred a=demo_a --pred b=demo_b --out scores
     handkit evaluate --protocol segmentation --dataset stereo --data val --method hsv,handnet --checkpoint runs/handnet
     handkit evaluate --list-protocols
@@ -125,7 +131,7 @@ def evaluate(
         typer.Option(
             metavar="[NAME=]FILE|DIR",
             rich_help_panel=_READ,
-            help="Of --method seqhand, s2hand, handnet or binocular, else the shipped weights; several are compared.",
+            help="Weights, or a run's folder, of a network of --method; else those in weights/. Several are compared.",
         ),
     ] = None,
     hand_model: Annotated[

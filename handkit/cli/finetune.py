@@ -1,14 +1,26 @@
 """`handkit finetune ...`: moving trained networks to other data; imports nothing heavy at the top."""
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, seqhand_training, split_names
-from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given, still_source, text_of
+from handkit.cli.training import (
+    WHAT,
+    DataSets,
+    DryRun,
+    ForceRun,
+    PairShards,
+    Seed,
+    run_training,
+    settings_given,
+    still_source,
+    text_of,
+)
 
 app = typer.Typer(
     help="Move trained networks to other data.",
@@ -79,14 +91,11 @@ def seqhand(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run goes.")] = Path(
         "runs/seqhand-finetune"
     ),
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="NAME=DIR", rich_help_panel=WHAT, help="A data set; as often as wanted."),
-    ] = None,
+    data: DataSets = None,
     recipe: Annotated[str, recipe_option(WHAT)] = "seqhand-finetune",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,
@@ -142,7 +151,7 @@ def seqhand_table3(
         Path | None,
         typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Of pretraining; else drawn as training goes."),
     ] = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,
@@ -178,18 +187,13 @@ def handnet_stereo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the stages go.")] = Path(
         "runs/handnet-stereo"
     ),
-    shards: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Pairs of generate stereo; else made in OUT/pairs."),
-    ] = None,
+    shards: PairShards = None,
     stage: Annotated[StereoStage, typer.Option(rich_help_panel=WHAT, help="One stage, or both.")] = StereoStage.ALL,
     recipe: Annotated[str, recipe_option(WHAT)] = "handnet-stereo",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Say what would be trained, train nothing.")
-    ] = False,
+    device: ComputeOn = Device.AUTO,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,
@@ -201,11 +205,7 @@ def handnet_stereo(
         from handkit.runs.handnet_stereo import StereoOptions, finetune_handnet_stereo, print_report
 
         asked = StereoOptions(init=init, stage=stage.value, dry_run=dry_run)
-
-        def run(out: Path, **rest: Any) -> Any:
-            return finetune_handnet_stereo(out, asked, **rest)
-
-        return run, print_report
+        return partial(finetune_handnet_stereo, asked=asked), print_report
 
     run_training(
         load,

@@ -23,9 +23,10 @@ app = typer.Typer(
 
 _SEQHAND_HELP = """Make sequences of moving hands (SeqHAND): pictures, masks and what is known of them, in tar shards.
 
-Of the recipe, skin=[1,10] are the Monk tones that are drawn, and background is all, photographs or patterns. A run that
-was stopped goes on where it was by the same command; with the same recipe and seed the files are the same, however many
-workers make them.
+Of the recipe's settings, skin=[1,10] is from which to which of the Monk tones skin is drawn, background is all,
+photographs or patterns. A run that was stopped goes on where it was by the same command; with the same recipe and
+seed the files are the same, however many workers make them. Recipes: seqhand, seqhand-published, seqhand-released, and
+hand-prior-source, plain light hands that a hand prior may learn from.
 
 [bold]Examples[/bold]
 
@@ -40,9 +41,11 @@ workers make them.
 
 _STEREO_HELP = """Make stereo pairs of hands (RealisticHands): pictures, masks and what is known of them, in tar shards.
 
-The cameras are like the ZED's: 120 mm apart, focal length 700 px at a width of 1280; rig.json beside the shards says it
-to --rig. Of the recipe, skin=[1,10] are the Monk tones that are drawn, background is all, photographs or patterns, and
-same_hand is how many pairs in a row show one hand. A run that was stopped goes on where it was by the same command.
+The cameras are like the ZED's: 120 mm apart, focal length 700 px at a width of 1280; rig.json beside the shards says
+so to --rig of other commands. Of the recipe's settings, skin=[1,10] is from which to which of the Monk tones skin is
+drawn, background is all, photographs or patterns, same_hand is how many pairs in a row show one hand. A run that was
+stopped goes on where it was by the same command. Recipes: stereo, and stereo-target, darker hands before other
+cameras, where a hand prior may move to.
 
 [bold]Examples[/bold]
 

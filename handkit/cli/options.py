@@ -20,6 +20,7 @@ class Rotation(str, Enum):
     R0, R90, R180, R270 = (str(angle) for angle in ROTATIONS)
 
 
+ComputeOn = Annotated[Device, typer.Option("--device", rich_help_panel=RUN, help="Where to compute.")]
 AsJson = Annotated[bool, typer.Option("--json", rich_help_panel=RUN, help="Print one JSON object, no table.")]
 Quiet = Annotated[
     bool,

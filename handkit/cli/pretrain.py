@@ -1,19 +1,23 @@
 """`handkit pretrain ...`: the command line of training from synthetic data; imports nothing heavy at the top."""
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.tables import RowNames, RowWeights, Seeds, named, run_a_table, seqhand_training, split_names
 from handkit.cli.training import (
     WHAT,
     BackboneWeights,
+    DataSets,
+    DryRun,
     ForceRun,
     HandModelName,
     Seed,
+    ShardFolders,
     Shards,
     run_training,
     settings_given,
@@ -102,7 +106,7 @@ def pose_encoder(
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,
@@ -142,7 +146,7 @@ def seqhand(
     shards: Shards = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,
@@ -178,14 +182,8 @@ def seqhand(
 @app.command("handnet", help=_HANDNET_HELP)
 def handnet(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the stages go.")] = Path("runs/handnet"),
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="NAME=DIR", rich_help_panel=WHAT, help="A data set; as often as wanted."),
-    ] = None,
-    shards: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Of generate seqhand or stereo; as often as wanted."),
-    ] = None,
+    data: DataSets = None,
+    shards: ShardFolders = None,
     stage: Annotated[
         HandNetStage, typer.Option(rich_help_panel=WHAT, help="One stage, or all of the recipe's.")
     ] = HandNetStage.ALL,
@@ -198,10 +196,8 @@ def handnet(
     backbone_weights: BackboneWeights = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Say what would be trained, train nothing.")
-    ] = False,
+    device: ComputeOn = Device.AUTO,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,
@@ -219,11 +215,7 @@ def handnet(
         from handkit.runs.handnet import HandNetOptions, pretrain_handnet, print_report
 
         asked = HandNetOptions(stage=stage.value, init=init, dry_run=dry_run)
-
-        def run(out: Path, **rest: Any) -> Any:
-            return pretrain_handnet(out, asked, **rest)
-
-        return run, print_report
+        return partial(pretrain_handnet, asked=asked), print_report
 
     run_training(
         load,
@@ -254,7 +246,7 @@ def seqhand_table2(
     ] = None,
     backbone_weights: BackboneWeights = None,
     shards: Shards = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,

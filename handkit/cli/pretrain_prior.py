@@ -5,13 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.training import (
     WHAT,
     BackboneWeights,
+    DataSets,
+    DryRun,
     ForceRun,
     HandModelName,
     Seed,
+    ShardFolders,
     run_training,
     settings_given,
     still_source,
@@ -20,10 +23,11 @@ from handkit.cli.training import (
 
 HAND_PRIOR_HELP = """Train the hand prior of binocular transfer: single hands to meshes, by heat maps (I2L-MeshNet).
 
-What [bold]handkit selfsup binocular[/bold] begins with. It learns from labelled hands: data sets, folders that
-[bold]handkit generate seqhand[/bold] or [bold]stereo[/bold] wrote, or frames drawn as training goes. The run's folder
-holds the best weights, the recipe, the log and previews; a run that was stopped goes on where it was by the same
-command. Recipes: hand-prior as published, hand-prior-small for a CPU.
+[bold]handkit selfsup binocular[/bold] begins with it. It learns from labelled hands: data sets, folders that
+[bold]handkit generate seqhand[/bold] or [bold]stereo[/bold] wrote, or else frames drawn as training goes, by the
+recipe of generate seqhand that data.recipe names. The run's folder holds hand-prior.safetensors, the recipe, the log
+and previews; a run that was stopped goes on where it was by the same command. Recipes: hand-prior as published,
+hand-prior-small for a CPU.
 
 [bold]Examples[/bold]
 
@@ -36,23 +40,15 @@ command. Recipes: hand-prior as published, hand-prior-small for a CPU.
 
 def hand_prior(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run goes.")] = Path("runs/hand-prior"),
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="NAME=DIR", rich_help_panel=WHAT, help="A data set; as often as wanted."),
-    ] = None,
-    shards: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Of generate seqhand or stereo; as often as wanted."),
-    ] = None,
+    data: DataSets = None,
+    shards: ShardFolders = None,
     recipe: Annotated[str, recipe_option(WHAT)] = "hand-prior",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     backbone_weights: BackboneWeights = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Say what would be trained, train nothing.")
-    ] = False,
+    device: ComputeOn = Device.AUTO,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,

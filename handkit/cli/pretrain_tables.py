@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.tables import RowNames, named, run_a_table, split_names
 from handkit.cli.training import (
+    DATA,
     WHAT,
     BackboneWeights,
     ForceRun,
@@ -18,7 +19,6 @@ from handkit.cli.training import (
     text_of,
 )
 
-_DATA = "Data"
 _STEREO = "stereo."
 # RealisticHands measured on the other poses of FreiHAND's training set.
 _SPLITS = {"freihand": "handnet-training"}
@@ -66,19 +66,19 @@ def handnet_table(
         typer.Option(
             "--data",
             metavar="NAME=DIR",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             help="A data set to learn from, as often as wanted; of FreiHAND 70 of 100 training poses.",
         ),
     ] = None,
     shards: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=_DATA, help="Pairs of generate stereo to learn from; else drawn."),
+        typer.Option(metavar="DIR", rich_help_panel=DATA, help="Pairs of generate stereo to learn from; else drawn."),
     ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             help="A set to measure on: freihand (the other 30), drawn, synthetic (pairs).",
         ),
     ] = None,
@@ -99,7 +99,7 @@ def handnet_table(
     ] = None,
     backbone_weights: BackboneWeights = None,
     hand_model: HandModelName = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,

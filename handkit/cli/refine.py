@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, Rotation
+from handkit.cli.options import RUN, AsJson, ComputeOn, Debug, Device, Quiet, Rotation
 from handkit.cli.terminal import log_to_stderr, say, told_errors
 from handkit.refine.options import PARTS, TERMS, RefineOptions
 
@@ -94,7 +94,7 @@ def _weights(texts: list[str]) -> dict[str, float | None]:
 
 def refine(
     predictions: Annotated[
-        list[str], typer.Argument(metavar="PREDICTIONS...", show_default=False, help="hands.npz, or a folder of some.")
+        list[str], typer.Argument(metavar="PREDICTIONS", show_default=False, help="hands.npz, or a folder of some.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results go.")] = Path("handkit_refined"),
     images: Annotated[
@@ -170,7 +170,7 @@ def refine(
     vertices: Annotated[
         bool, typer.Option("--vertices", rich_help_panel=_OUTPUT, help="Store the mesh vertices too (large).")
     ] = False,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: Annotated[

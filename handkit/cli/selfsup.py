@@ -1,13 +1,15 @@
 """`handkit selfsup ...`: learning from pictures and videos without labels; imports nothing heavy at the top."""
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import RUN, AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.training import (
+    DATA,
     WHAT,
     BackboneWeights,
     ForceRun,
@@ -23,8 +25,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_DATA = "Data"
 
 _S2HAND_HELP = """Train S2HAND on your own pictures, from detected keypoints and pixels alone.
 
@@ -82,29 +82,29 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH|NAME=DIR",
-        rich_help_panel=_DATA,
+        rich_help_panel=DATA,
         help="Pictures, videos, folders of both, or a data set; as often as wanted. Else synthetic sequences.",
     ),
 ]
 Val = Annotated[
     list[str] | None,
     typer.Option(
-        "--val", metavar="PATH|NAME=DIR", rich_help_panel=_DATA, help="To choose the best weights by; else a part."
+        "--val", metavar="PATH|NAME=DIR", rich_help_panel=DATA, help="To choose the best weights by; else a part."
     ),
 ]
 Keypoints = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE|DIR", rich_help_panel=_DATA, help="2D keypoints in place of the detector: OpenPose JSON or .npy."
+        metavar="FILE|DIR", rich_help_panel=DATA, help="2D keypoints in place of the detector: OpenPose JSON or .npy."
     ),
 ]
 HowSupervised = Annotated[
-    Supervision, typer.Option(rich_help_panel=_DATA, help="weak: a data set's true 2D keypoints, all alike.")
+    Supervision, typer.Option(rich_help_panel=DATA, help="weak: a data set's true 2D keypoints, all alike.")
 ]
 Focal = Annotated[
     float | None,
     typer.Option(
-        min=1, metavar="PX", rich_help_panel=_DATA, help="Focal length of all inputs; else EXIF or 60 degrees."
+        min=1, metavar="PX", rich_help_panel=DATA, help="Focal length of all inputs; else EXIF or 60 degrees."
     ),
 ]
 DryRun = Annotated[
@@ -143,7 +143,7 @@ def s2hand(
     backbone_weights: BackboneWeights = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -184,7 +184,7 @@ def s2hand_video(
     backbone_weights: BackboneWeights = None,
     hand_model: HandModelName = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -265,11 +265,7 @@ def _run(
         from handkit.runs.s2hand import SelfsupOptions, print_report, selfsup_s2hand
 
         asked = SelfsupOptions(together=together, stage=stage, init=init, dry_run=dry_run)
-
-        def run(out: Path, **rest: Any) -> Any:
-            return selfsup_s2hand(out, asked, **settings, **rest)
-
-        return run, print_report
+        return partial(selfsup_s2hand, asked=asked, **settings), print_report
 
     run_training(load_search if search_weights else load, out, **options)
 

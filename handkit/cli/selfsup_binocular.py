@@ -1,22 +1,34 @@
 """`handkit selfsup binocular`: the command line of binocular transfer; imports nothing heavy."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
-from handkit.cli.training import WHAT, ForceRun, Seed, run_training, settings_given, still_source, text_of
-
-_DATA = "Data"
+from handkit.cli.options import RUN, AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.training import (
+    DATA,
+    WHAT,
+    ForceRun,
+    PairShards,
+    Seed,
+    run_training,
+    settings_given,
+    still_source,
+    text_of,
+)
 
 BINOCULAR_HELP = """Move a hand prior to the pictures of a pair of cameras, without labels: both views must agree.
 
-A network that says where vertices are in a picture starts as the prior; rays of both views give metres. It learns from
-the views' agreement, colours, shape and outlines, and from the prior, whose weight falls. Pairs are your own views, in
-which hands are found by MediaPipe and kept in OUT/gathered, STB's, or those of [bold]handkit generate stereo[/bold],
-which are made in OUT/pairs where nothing is given. Labels are not learned from: where there are some, errors before and
-after are measured against them. A run that was stopped goes on where it was by the same command.
+A network that says where a picture shows the vertices of a hand starts as the prior; where the rays of both views
+meet, the vertices are, in metres. It learns from the views' agreement, colours, shape and outlines, and is held to
+the prior less and less. Labels are not learned from: where there are some, errors before and after are measured.
+
+Pairs are those of --stereo and --rig, your own views (in folders, pictures of one name belong together), in which
+hands are found once by MediaPipe and kept in OUT/gathered; STB's of --data; those of --shards; or else made in
+OUT/pairs. The run's folder holds binocular.safetensors, the recipe, the log and previews; a run that was stopped goes
+on where it was by the same command. Recipes: binocular as published, binocular-small for a CPU.
 
 [bold]Examples[/bold]
 
@@ -28,45 +40,44 @@ after are measured against them. A run that was stopped goes on where it was by 
 """
 
 
+Prior = Annotated[
+    Path,
+    typer.Option("--init", metavar="FILE|DIR", rich_help_panel=WHAT, help="A prior of handkit pretrain hand-prior."),
+]
+PairSet = Annotated[
+    str | None,
+    typer.Option("--data", metavar="stb=DIR", rich_help_panel=DATA, help="A data set that has pairs; stb:SPLIT=DIR."),
+]
+
+
 def binocular(
-    init: Annotated[
-        Path,
-        typer.Option(
-            "--init", metavar="FILE|DIR", rich_help_panel=WHAT, help="A prior of handkit pretrain hand-prior."
-        ),
-    ],
+    init: Prior,
     # Typer has no option of two values that may be repeated: the second ones are what is left of the command line.
-    rights: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="")] = None,
+    rights: Annotated[list[Path] | None, typer.Argument(hidden=True, metavar="--stereo LEFT RIGHT")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the run goes.")] = Path("runs/binocular"),
     stereo: Annotated[
         list[Path] | None,
         typer.Option(
             "--stereo",
             metavar="LEFT RIGHT",
-            rich_help_panel=_DATA,
-            help="Two pictures, folders of them or synchronous videos of the same hands; as often as wanted.",
+            rich_help_panel=DATA,
+            help="Two pictures, folders of them, or synchronous videos of the same hands; as often as wanted.",
         ),
     ] = None,
     rig: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", rich_help_panel=_DATA, help="Their cameras as of handkit demo: one of all, or one of each."
+            metavar="FILE",
+            rich_help_panel=DATA,
+            help="Their cameras, left first, as in demo: one for all --stereo, or one for each.",
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", metavar="stb=DIR", rich_help_panel=_DATA, help="A data set that has pairs; stb:SPLIT=DIR."
-        ),
-    ] = None,
-    shards: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=_DATA, help="Pairs of generate stereo; else made in OUT/pairs."),
-    ] = None,
+    data: PairSet = None,
+    shards: PairShards = None,
     recipe: Annotated[str, recipe_option(WHAT)] = "binocular",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     seed: Seed = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Find and count the pairs, train nothing.")
     ] = False,
@@ -87,11 +98,7 @@ def binocular(
         from handkit.runs.binocular import BinocularOptions, print_report, selfsup_binocular
 
         asked = BinocularOptions(init=init, dry_run=dry_run)
-
-        def run(out: Path, **rest: Any) -> Any:
-            return selfsup_binocular(out, asked, **rest)
-
-        return run, print_report
+        return partial(selfsup_binocular, asked=asked), print_report
 
     run_training(
         load,

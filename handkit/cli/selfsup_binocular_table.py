@@ -5,21 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.selfsup_binocular import PairSet, Prior
 from handkit.cli.tables import RowNames, RowWeights, named, run_a_table, split_names
-from handkit.cli.training import WHAT, ForceRun, settings_given, still_source, text_of
-
-_DATA = "Data"
+from handkit.cli.training import WHAT, ForceRun, PairShards, settings_given, still_source, text_of
 
 BINOCULAR_TABLE_HELP = """Make the ablation of binocular transfer: what each term of self-supervision is worth.
 
-Rows are the prior as it is (before), all terms, all but one (without-NAME; without-shape: edges, normals and one shape)
-and one alone with the prior's pull (NAME-alone). All begin with --init and learn for as many steps from the same pairs:
-those given, or made once in OUT/pairs. They are measured on the held-out pairs, in the right camera and aligned, by
-labels that they did not learn from; without labels the views' gap and the outline remain. There are no published
-figures. What is done is not done again: a run that was stopped goes on by the same command. A row that fails is told
-and does not stop the others. At the published budget the table takes days of a GPU: --recipe binocular-ablation-small
-is for CPUs, --set scales either. Writes ablation.csv, .md and .json.
+Rows are the prior as it is (before), all terms, all but one (without-NAME; without-shape: edges, normals and one
+shape) and one alone with the prior's pull (NAME-alone). All begin with --init and learn for as many steps from the
+same pairs: those given, or made once in OUT/pairs. They are measured on the held-out pairs, in the right camera and
+aligned, by labels that they did not learn from; without labels the views' gap and the outline remain. There are no
+published figures. What is done is not done again: a run that was stopped goes on by the same command. A row that
+fails is told and does not stop the others. At the published budget the table takes days of a GPU: --recipe
+binocular-ablation-small is for CPUs, --set scales either. Writes ablation.csv, .md and .json.
 
 [bold]Examples[/bold]
 
@@ -31,25 +30,12 @@ is for CPUs, --set scales either. Writes ablation.csv, .md and .json.
 
 
 def binocular_table(
-    init: Annotated[
-        Path,
-        typer.Option(
-            "--init", metavar="FILE|DIR", rich_help_panel=WHAT, help="A prior of handkit pretrain hand-prior."
-        ),
-    ],
+    init: Prior,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the runs and the table go.")] = Path(
         "runs/binocular-table"
     ),
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", metavar="stb=DIR", rich_help_panel=_DATA, help="A data set that has pairs; stb:SPLIT=DIR."
-        ),
-    ] = None,
-    shards: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", rich_help_panel=_DATA, help="Pairs of generate stereo; else made in OUT/pairs."),
-    ] = None,
+    data: PairSet = None,
+    shards: PairShards = None,
     recipe: Annotated[str, recipe_option(WHAT)] = "binocular-ablation",
     changes: Annotated[list[str] | None, changes_option(WHAT)] = None,
     rows: RowNames = None,
@@ -57,7 +43,7 @@ def binocular_table(
         int | None, typer.Option(min=1, max=100, rich_help_panel=WHAT, help="Runs of each row, of seeds 0, 1, ...")
     ] = None,
     weights: RowWeights = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,

@@ -6,12 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from handkit.cli.options import RUN, AsJson, Debug, Device, Quiet, changes_option, recipe_option
+from handkit.cli.options import AsJson, ComputeOn, Debug, Device, Quiet, changes_option, recipe_option
 from handkit.cli.selfsup import Data
 from handkit.cli.tables import RowNames, RowWeights, named, run_a_table, split_names
-from handkit.cli.training import WHAT, BackboneWeights, ForceRun, settings_given, text_of
-
-_DATA = "Data"
+from handkit.cli.training import DATA, WHAT, BackboneWeights, ForceRun, settings_given, text_of
 
 S2HAND_TABLE_HELP = """Make a table of S2HAND's paper: rows trained, measured, and set beside the published figures.
 
@@ -53,14 +51,14 @@ def s2hand_table(
     more: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATH|NAME=DIR", rich_help_panel=_DATA, help="What Table 8's last row learns from besides."
+            metavar="PATH|NAME=DIR", rich_help_panel=DATA, help="What Table 8's last row learns from besides."
         ),
     ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             help="A set to measure on: freihand, ho3d, ho3d-train, ho3d-validation, drawn.",
         ),
     ] = None,
@@ -78,7 +76,7 @@ def s2hand_table(
     ] = None,
     weights: RowWeights = None,
     backbone_weights: BackboneWeights = None,
-    device: Annotated[Device, typer.Option(rich_help_panel=RUN, help="Where to compute.")] = Device.AUTO,
+    device: ComputeOn = Device.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
     force: ForceRun = False,

@@ -14,7 +14,7 @@ RowNames = Annotated[
     str | None, typer.Option("--rows", metavar="NAME,...", rich_help_panel=WHAT, help="Only these rows of the table.")
 ]
 Seeds = Annotated[
-    int, typer.Option("--seeds", min=1, max=100, rich_help_panel=WHAT, help="Runs of every row, of seeds 0, 1, ...")
+    int, typer.Option("--seeds", min=1, max=100, rich_help_panel=WHAT, help="Runs of each row, of seeds 0, 1, ...")
 ]
 RowWeights = Annotated[
     list[str] | None,

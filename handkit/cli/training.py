@@ -13,6 +13,7 @@ from handkit.cli.options import RUN
 from handkit.cli.terminal import log_to_stderr, told_errors
 
 WHAT = "What to train"
+DATA = "Data"
 INTERRUPTED = 130
 
 BackboneWeights = Annotated[
@@ -23,11 +24,30 @@ Shards = Annotated[
     Path | None,
     typer.Option(metavar="DIR", rich_help_panel=WHAT, help="Generated sequences; else drawn as training goes."),
 ]
+DataSets = Annotated[
+    list[str] | None,
+    typer.Option("--data", metavar="NAME=DIR", rich_help_panel=WHAT, help="A data set; as often as wanted."),
+]
+ShardFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--shards", metavar="DIR", rich_help_panel=WHAT, help="Of generate seqhand or stereo; as often as wanted."
+    ),
+]
+PairShards = Annotated[
+    Path | None,
+    typer.Option(
+        "--shards", metavar="DIR", rich_help_panel=DATA, help="Pairs of generate stereo; else made in OUT/pairs."
+    ),
+]
 HandModelName = Annotated[
     str | None, typer.Option(metavar="NAME|FILE", rich_help_panel=WHAT, help='"open", "mano" or a file, as in demo.')
 ]
 Seed = Annotated[
     int | None, typer.Option(min=0, rich_help_panel=WHAT, help="Of data and first weights; the recipe's if not given.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Say what would be trained, train nothing.")
 ]
 ForceRun = Annotated[bool, typer.Option("--force", rich_help_panel=RUN, help="Start over; replace what --out holds.")]
 
