@@ -10,6 +10,7 @@ from handkit.demo.clip import make_clip
 from handkit.demo.options import DemoOptions
 from handkit.demo.run import run_demo
 from handkit.images import read_image, write_image
+from handkit.nets.lixel_system import load_lixel
 from handkit.video import VideoReader
 from tests.data.making import write_sequences
 
@@ -65,6 +66,16 @@ def test_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_load_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run(monkeypatch, "load_sequences.py", write_sequences(tmp_path / "seqhand", shards=1, each=2, frames=4))
     assert capsys.readouterr().out.startswith("images (4, 2, 3, 48, 48), joints (4, 2, 21, 3), moved ")
+
+
+def test_binocular_transfer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "binocular_transfer.py", tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["before", "after", "a held-out hand"]
+    assert load_lixel(tmp_path / "prior" / "hand-prior.safetensors")[0].depth is not None
+    assert load_lixel(tmp_path / "binocular" / "binocular.safetensors")[0].depth is None
 
 
 def test_every_example_is_run_here() -> None:
