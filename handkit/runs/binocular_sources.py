@@ -1,10 +1,10 @@
 """Where the pairs of `handkit selfsup binocular` come from: views of one's own, a data set, shards, or made first."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -21,25 +21,18 @@ from handkit.errors import HandkitError
 from handkit.gather.pairs import gather_pairs
 from handkit.geometry.disparity import rectify
 from handkit.methods.binocular_recipe import BinocularRecipe, PairedSetRecipe
-from handkit.recipe import load_recipe
+from handkit.runs.made_pairs import MADE, make_pairs
 from handkit.runs.result import RunOptions
-from handkit.synth.generate import run_generate
-from handkit.synth.stereo import StereoRecipe
-from handkit.synth.stereo_job import StereoJob
-from handkit.train.place import first_does, launch
+from handkit.train.place import done_once
 
 logger = logging.getLogger(__name__)
 
-MADE: Final = "pairs"
 GATHERED: Final = "gathered"
-_SHARD: Final = 250
 _STB: Final = "stb"
 _STB_OPTIONS: Final = ("camera", "root_joint")
 _GIVE: Final = (
     "give --data stb=DIR, --shards DIR of `handkit generate stereo`, or --stereo LEFT RIGHT --rig FILE of your own"
 )
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +97,15 @@ def find_source(
     elif dry_run:
         return PairSource(None, data.pairs, f"to be made in {out / MADE}", hand_model=hand)
     else:
-        _make(out / MADE, settings, hand, **options)
+        make_pairs(
+            out / MADE,
+            recipe=settings.data.recipe,
+            pairs=data.pairs,
+            hand=hand,
+            seed=settings.train.seed,
+            precision=settings.train.precision,
+            **options,
+        )
         source = _shards(out / MADE)
     if not source.count:
         raise HandkitError(f"there are no pairs in {source.words}", _GIVE)
@@ -152,7 +153,7 @@ def _gathered(
             on_error=_warn if tells else lambda error: None,
         )
 
-    _first(settings, lambda: gather(tells=True) and None, **options)
+    done_once(lambda: gather(tells=True) and None, options.get("device", "auto"), settings.train.precision)
     return gather(tells=False)
 
 
@@ -174,27 +175,3 @@ def _shards(folder: Path) -> PairSource:
     pairs = StereoDataset(folder)
     hand = pairs[0]["right"]["hand_model"] if len(pairs) else ""
     return PairSource(pairs, len(pairs), str(folder), hand_model=hand)
-
-
-def _make(folder: Path, settings: BinocularRecipe, hand: str, **options: Unpack[RunOptions]) -> None:
-    """By the same command where it was interrupted."""
-    job = StereoJob(
-        out=folder,
-        recipe=load_recipe(StereoRecipe, settings.data.recipe),
-        seed=settings.train.seed,
-        split="train",
-        sequences=settings.data.pairs,
-        shard_size=_SHARD,
-        backgrounds=None,
-        hand_model=hand,
-    )
-    force, shown = options.get("force", False), options.get("show_progress", False)
-    if _first(settings, lambda: run_generate(job, force=force, show_progress=shown).interrupted, **options):
-        raise KeyboardInterrupt
-
-
-def _first(settings: BinocularRecipe, work: Callable[[], Found], **options: Unpack[RunOptions]) -> Found:
-    """What `work` gives in the first of the processes that train together."""
-    if not torch.distributed.is_torchelastic_launched():
-        return work()
-    return first_does(launch(options.get("device", "auto"), settings.train.precision), work)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from handkit.checkpoint import CheckpointInfo
@@ -19,18 +18,12 @@ from handkit.hand.model import HandModel, load_hand
 from handkit.inference.trained import box_scale, crop_size
 from handkit.methods.handnet_stereo_recipe import HandNetStereoRecipe
 from handkit.nets.handnet import HandNet
-from handkit.recipe import load_recipe
+from handkit.runs.made_pairs import MADE, make_pairs
 from handkit.runs.result import loading_workers
-from handkit.synth.generate import run_generate
-from handkit.synth.stereo import StereoRecipe
-from handkit.synth.stereo_job import StereoJob
 from handkit.train import Place
-from handkit.train.place import first_does, launch
 
 logger = logging.getLogger(__name__)
 
-FOLDER: Final = "pairs"
-_SHARD: Final = 250
 _AT_ONCE: Final = 32  # pairs that are chosen by
 
 
@@ -146,7 +139,7 @@ def find_pairs(
     """
     hand = load_hand(str(info.data.get("hand", "open")), "right")
     given = settings.data.shards
-    folder = out / FOLDER if given is None else Path(given)
+    folder = out / MADE if given is None else Path(given)
     found = PairData(
         settings,
         hand,
@@ -158,17 +151,17 @@ def find_pairs(
     if given is None and dry_run:
         return found
     if given is None:
-        job = StereoJob(
-            out=folder,
-            recipe=load_recipe(StereoRecipe, settings.data.recipe),
+        make_pairs(
+            folder,
+            recipe=settings.data.recipe,
+            pairs=settings.data.pairs,
+            hand=str(info.data.get("hand", "open")),
             seed=settings.train.seed,
-            split="train",
-            sequences=settings.data.pairs,
-            shard_size=_SHARD,
-            backgrounds=None,
-            hand_model=str(info.data.get("hand", "open")),
+            precision=settings.train.precision,
+            device=device,
+            force=force,
+            show_progress=show_progress,
         )
-        _make(job, device, settings, force=force, show_progress=show_progress)
     pairs = StereoDataset(folder)
     learned = len(pairs) - round(settings.data.held_out * len(pairs))
     if not 0 < learned < len(pairs):
@@ -180,15 +173,3 @@ def find_pairs(
             f"make pairs by `handkit generate stereo --hand-model {hand.name}`",
         )
     return PairData(settings, hand, found.size, found.box_scale, found.want_image, folder, pairs)
-
-
-def _make(job: StereoJob, device: str, settings: HandNetStereoRecipe, *, force: bool, show_progress: bool) -> None:
-    def make() -> bool:
-        return run_generate(job, force=force, show_progress=show_progress).interrupted
-
-    if torch.distributed.is_torchelastic_launched():
-        interrupted = first_does(launch(device, settings.train.precision), make)
-    else:
-        interrupted = make()
-    if interrupted:
-        raise KeyboardInterrupt

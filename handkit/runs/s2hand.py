@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import torch
 from typing_extensions import Unpack
 
 from handkit.data.window_batches import find_windows
@@ -29,7 +28,7 @@ from handkit.runs.stages import (
     run_until_interrupted,
 )
 from handkit.train import TrainRecipe, TrainResult, seed_all, train
-from handkit.train.place import first_does, launch
+from handkit.train.place import done_once
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +92,11 @@ def selfsup_s2hand(
 def _gathered_once(out: Path, settings: S2HandRecipe, options: RunOptions) -> GatheredData:
     """The data, found by the first of the processes that torchrun started."""
     shown = options.get("show_progress", False)
-    if not torch.distributed.is_torchelastic_launched():
-        return gather_data(out, settings, show_progress=shown)
-    fabric = launch(options.get("device", "auto"), settings.train.precision)
-    return first_does(fabric, lambda: gather_data(out, settings, show_progress=shown))
+    return done_once(
+        lambda: gather_data(out, settings, show_progress=shown),
+        options.get("device", "auto"),
+        settings.train.precision,
+    )
 
 
 def stages_of(settings: S2HandRecipe, asked: SelfsupOptions) -> list[str]:

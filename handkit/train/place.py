@@ -136,3 +136,10 @@ def first_does(fabric: Fabric, work: Callable[[], Result]) -> Result:
     if isinstance(done, HandkitError):
         raise done
     return done
+
+
+def done_once(work: Callable[[], Result], device: str, precision: Any) -> Result:
+    """What `work` gives, done by the first of the processes that `torchrun` started, or by this one alone."""
+    if not torch.distributed.is_torchelastic_launched():
+        return work()
+    return first_does(launch(device, precision), work)
