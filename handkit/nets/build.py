@@ -1,6 +1,7 @@
 """Networks by name: the published ones, a compact one, and the variants that they are compared with."""
 
 import difflib
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -99,6 +100,30 @@ def load_network(path: str | PathLike[str]) -> tuple[SequenceNetwork, Checkpoint
     if other is not None:
         raise HandkitError(f"{path} is {other.refused}", other.fix)
     return rebuild(path, state, lambda: _construct(name, arguments, None)), info
+
+
+def load_only(
+    path: str | PathLike[str], name: str, words: str, train: str, build: Callable[[dict[str, Any]], Network]
+) -> tuple[Network, CheckpointInfo]:
+    """The network of a checkpoint that must be of `name`, as `build` makes it of its arguments.
+
+    In evaluation mode, on the CPU in float32. Raises HandkitError, "is ..., no {words}" with the way out `train`, where
+    the file is damaged or holds another kind of network.
+    """
+    info, state = read_checkpoint(path)
+    arguments = dict(info.network)
+    found = arguments.pop("name", None)
+    if found != name:
+        raise HandkitError(f"{path} is {words_of_network(found)}, no {words}", train)
+    return rebuild(path, state, lambda: build(arguments)), info
+
+
+def check_arguments(kind: type[nn.Module], arguments: Iterable[str]) -> None:
+    """Raise HandkitError for an argument that the class of a network does not take, weights of a backbone aside."""
+    known = [name for name in inspect.signature(kind).parameters if name != "backbone_weights"]
+    for argument in arguments:
+        if argument not in known:
+            raise HandkitError(f"{kind.__name__} has no argument {argument!r}", nearest(argument, known))
 
 
 def rebuild(path: str | PathLike[str], state: Mapping[str, Tensor], build: Callable[[], Network]) -> Network:

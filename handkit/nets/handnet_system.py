@@ -1,15 +1,13 @@
 """HandNets from their arguments and from checkpoints."""
 
-import inspect
 import logging
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from handkit.checkpoint import CheckpointInfo, read_checkpoint
-from handkit.errors import HandkitError
+from handkit.checkpoint import CheckpointInfo
 from handkit.nets.backbones import WeightsPath
-from handkit.nets.build import nearest, rebuild, words_of_network
+from handkit.nets.build import check_arguments, load_only
 from handkit.nets.handnet import NAME, HandNet
 from handkit.nets.handnet_parts import INTEGRAL, PLAIN
 
@@ -37,17 +35,9 @@ def load_handnet(path: str | PathLike[str]) -> tuple[HandNet, CheckpointInfo]:
 
     Raises HandkitError where the file is damaged or holds another kind of network.
     """
-    info, state = read_checkpoint(path)
-    arguments = dict(info.network)
-    name = arguments.pop("name", None)
-    if name != NAME:
-        raise HandkitError(f"{path} is {words_of_network(name)}, no HandNet", _TRAIN)
-    return rebuild(path, state, lambda: _construct(arguments, None)), info
+    return load_only(path, NAME, "HandNet", _TRAIN, lambda arguments: _construct(arguments, None))
 
 
 def _construct(arguments: Mapping[str, Any], weights: WeightsPath | None) -> HandNet:
-    known = [name for name in inspect.signature(HandNet).parameters if name != "backbone_weights"]
-    for argument in arguments:
-        if argument not in known:
-            raise HandkitError(f"HandNet has no argument {argument!r}", nearest(argument, known))
+    check_arguments(HandNet, arguments)
     return HandNet(**arguments, backbone_weights=weights)

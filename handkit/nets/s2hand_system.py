@@ -1,6 +1,5 @@
 """What S2HAND trains and its checkpoints hold: the hand network, the 2D keypoint estimator, or both."""
 
-import inspect
 import logging
 from collections.abc import Mapping
 from os import PathLike
@@ -9,10 +8,9 @@ from typing import Any, Final, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from handkit.checkpoint import CheckpointInfo, read_checkpoint
-from handkit.errors import HandkitError
+from handkit.checkpoint import CheckpointInfo
 from handkit.nets.backbones import WeightsPath
-from handkit.nets.build import nearest, rebuild, words_of_network
+from handkit.nets.build import check_arguments, load_only
 from handkit.nets.hourglass import HourglassNetwork, KeypointOutput
 from handkit.nets.s2hand import S2HandNetwork, S2HandOutput
 
@@ -72,21 +70,14 @@ def load_system(path: str | PathLike[str]) -> tuple[S2HandSystem, CheckpointInfo
 
     Raises HandkitError where the file is damaged or holds another kind of network.
     """
-    info, state = read_checkpoint(path)
-    name = info.network.get("name")
-    if name != NAME:
-        raise HandkitError(f"{path} is {words_of_network(name)}, no S2HAND network", _TRAIN)
-    return rebuild(path, state, lambda: _construct(info.network["hand"], info.network["keypoints"], None)), info
+    return load_only(path, NAME, "S2HAND network", _TRAIN, lambda parts: _construct(parts["hand"], parts["keypoints"]))
 
 
 def _construct(
-    hand: Mapping[str, Any] | None, keypoints: Mapping[str, Any] | None, weights: WeightsPath | None
+    hand: Mapping[str, Any] | None, keypoints: Mapping[str, Any] | None, weights: WeightsPath | None = None
 ) -> S2HandSystem:
     for kind, arguments in ((S2HandNetwork, hand), (HourglassNetwork, keypoints)):
-        known = [name for name in inspect.signature(kind).parameters if name != "backbone_weights"]
-        for argument in arguments or ():
-            if argument not in known:
-                raise HandkitError(f"{kind.__name__} has no argument {argument!r}", nearest(argument, known))
+        check_arguments(kind, arguments or ())
     return S2HandSystem(
         None if hand is None else S2HandNetwork(**hand, backbone_weights=weights),
         None if keypoints is None else HourglassNetwork(**keypoints),

@@ -1,6 +1,5 @@
 """Pairs of views with a known truth, priors that are not trained, and batches that are always the same."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +63,6 @@ def write_prior(path: Path, *, method: str = "hand-prior", hand: str = "open", d
         path, network, CheckpointInfo(method, network.describe(), {"network": {"size": SIZE}}, 3, data=known)
     )
     return path
-
-
-class Same:
-    """The same batch for ever, and once to choose by."""
-
-    def __init__(self, batch: dict[str, Any]) -> None:
-        self.batch = batch
-
-    def batches(self, start: int | object, place: object = None) -> Iterator[dict[str, Any]]:
-        while True:
-            yield self.batch
-            if place is None:
-                return
 
 
 def apart(pred: Tensor, target: Tensor) -> float:

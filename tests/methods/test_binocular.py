@@ -25,7 +25,8 @@ from handkit.methods.hand_prior_recipe import prior_training
 from handkit.nets.lixel import LixelNetwork, LixelOutput
 from handkit.recipe import load_recipe
 from handkit.train import Place, TrainRecipe, train
-from tests.methods.binocular_pairs import SIZE, Same, batch_of, make_shards, small_prior, truth_of
+from tests.methods.binocular_pairs import SIZE, batch_of, make_shards, small_prior, truth_of
+from tests.methods.same import Same
 
 PAIRS = 6
 HAND = load_hand("open")

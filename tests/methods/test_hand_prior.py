@@ -1,7 +1,6 @@
 """The hand prior's training: its recipe, the objective in lixels, and what is measured."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +22,13 @@ from handkit.methods.hand_prior_recipe import HandPriorRecipe, LearningRecipe, L
 from handkit.nets.lixel import LixelOutput
 from handkit.nets.lixel_system import build_lixel, load_lixel
 from handkit.recipe import load_recipe
-from handkit.train import Place, TrainRecipe, learning_rate, seed_all, train
+from handkit.train import TrainRecipe, learning_rate, seed_all, train
+from tests.methods.same import Same
 
 HAND = load_hand("open", "right")
 SIZE, ROWS = 64, 3
 PUBLISHED = load_recipe(HandPriorRecipe, "hand-prior")
 Batch = dict[str, Any]
-
-
-class Same:
-    """One batch, for training and validation."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def batches(self, *given: Any) -> Iterator[Batch]:
-        while True:
-            yield self.batch
-            if isinstance(given[0], Place):  # a validation
-                return
 
 
 def hands(*, pinhole: bool) -> Batch:

@@ -1,7 +1,6 @@
 """HandNet's training: the objective, what learns in each stage and what stays, and what is measured."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,25 +26,13 @@ from handkit.methods.handnet_recipe import (
 from handkit.nets.handnet import PARTS, HandNet, HandNetOutput
 from handkit.nets.handnet_system import build_handnet, load_handnet
 from handkit.recipe import load_recipe
-from handkit.train import Place, TrainRecipe, learning_rate, seed_all, train
+from handkit.train import TrainRecipe, learning_rate, seed_all, train
+from tests.methods.same import Same
 
 HAND = load_hand("open", "right")
 SIZE, ROWS = 64, 4
 Batch = dict[str, Any]
 PUBLISHED = load_recipe(HandNetRecipe, "handnet")
-
-
-class Same:
-    """One batch, for training and validation."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def batches(self, *given: Any) -> Iterator[Batch]:
-        while True:
-            yield self.batch
-            if isinstance(given[0], Place):  # a validation
-                return
 
 
 def numbers(rows: int = ROWS, seed: int = 0) -> HandNetOutput:

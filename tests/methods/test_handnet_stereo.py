@@ -1,6 +1,5 @@
 """HandNet's stereo stages on pairs of known hands."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from handkit.methods.handnet_stereo_recipe import FusedLossRecipe, StereoStageRe
 from handkit.nets.handnet import HandNetOutput, extend_with_stereo
 from handkit.nets.handnet_system import build_handnet
 from handkit.train import TrainRecipe, train
+from tests.methods.same import Same
 
 PAIRS, SIZE = 6, 64
 HAND = load_hand("open")
@@ -71,19 +71,6 @@ def pairs(seed: int = 0) -> tuple[HandNetOutput, dict[str, Any]]:
     return said, {**batch, "right_from_left": right_from_left, "key": [f"{i}" for i in range(2 * PAIRS)]}
 
 
-class Same:
-    """The same pairs for ever, and once to choose by."""
-
-    def __init__(self) -> None:
-        self.batch = pairs()[1]
-
-    def batches(self, start: int | object, place: object = None) -> Iterator[dict[str, Any]]:
-        while True:
-            yield self.batch
-            if place is None:
-                return
-
-
 def method(network: Any, stage: str, learns: tuple[str, ...], **changes: Any) -> HandNetStereoMethod:
     settings: dict[str, Any] = {
         "settings": StereoStageRecipe(learns=learns),  # type: ignore[arg-type]
@@ -91,8 +78,8 @@ def method(network: Any, stage: str, learns: tuple[str, ...], **changes: Any) ->
         "fused": FusedLossRecipe(),
         "camera": "average",
         "size": SIZE,
-        "source": Same(),
-        "held_out": Same(),
+        "source": Same(pairs()[1]),
+        "held_out": Same(pairs()[1]),
         "learned_from": {},
     }
     return HandNetStereoMethod(network, HAND, stage=stage, **{**settings, **changes})

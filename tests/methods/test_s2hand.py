@@ -1,7 +1,6 @@
 """S2HAND's training: the objective of each stage, what learns in it, and what is measured."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +31,13 @@ from handkit.nets.s2hand import S2HandOutput
 from handkit.nets.s2hand_system import S2HandSystem, build_system, load_system
 from handkit.recipe import load_recipe
 from handkit.runs.s2hand import S2HandRecipe
-from handkit.train import Place, TrainRecipe, seed_all, train
+from handkit.train import TrainRecipe, seed_all, train
+from tests.methods.same import Same
 
 HAND = load_hand("open", "right")
 WIDTH = 64
 SMALL = {"stacks": 2, "features": 32, "modules": 1}
 Batch = dict[str, Any]
-
-
-class Same:
-    """One batch, for training and validation."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def batches(self, *given: Any) -> Iterator[Batch]:
-        while True:
-            yield self.batch
-            if isinstance(given[0], Place):  # a validation
-                return
 
 
 def hands(count: int = 3, frames: int = 2, seed: int = 0) -> S2HandOutput:

@@ -1,8 +1,6 @@
 """SeqHAND's training: the objective, what it learns from, and the recurrent layer that stays as it was."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,23 +16,11 @@ from handkit.methods.seqhand_loss import SeqHandLoss
 from handkit.methods.seqhand_recipe import LossRecipe, UnitRecipe
 from handkit.nets import WeakHand, build_network
 from handkit.synth.batches import SyntheticBatches
-from handkit.train import Place, TrainRecipe, seed_all, train
+from handkit.train import TrainRecipe, seed_all, train
+from tests.methods.same import Same
 
 HAND = load_hand("open", "right")
 STILL = LossRecipe(temporal=0.0, camera=0.0, vertices=100.0)
-
-
-class Same:
-    """One batch, for training and validation."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def batches(self, *given: Any) -> Iterator[Batch]:
-        while True:
-            yield self.batch
-            if isinstance(given[0], Place):  # a validation
-                return
 
 
 @pytest.fixture(scope="module")
