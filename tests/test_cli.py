@@ -14,17 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from handkit import __version__
 from handkit.demo.clip import make_clip
 from handkit.demo.options import DemoOptions
 from handkit.images import write_image
 from handkit_cli import app
+from tests.command import handkit
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "handkit" / "recipes"
-RUNNER = CliRunner()
 HANDKIT = [sys.executable, "-c", "from handkit_cli import app; app()"]
 
 
@@ -33,13 +32,6 @@ def plain(tmp_path: Path) -> Path:
     """An image without hands."""
     write_image(tmp_path / "in" / "plain.png", np.full((120, 160, 3), 90, np.uint8))
     return tmp_path / "in" / "plain.png"
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_version() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import handkit.runs.binocular_sources as sources
 from handkit.data.stb import SPLITS
@@ -20,13 +19,12 @@ from handkit.nets.lixel import without_depth
 from handkit.nets.lixel_system import load_lixel
 from handkit.runs.binocular_previews import PairPreviews
 from handkit.runs.binocular_sources import JoinedPairs, find_source
-from handkit_cli import app
+from tests.command import handkit
 from tests.data.trees import write_stb
 from tests.demo.two_views import BESIDE, make_scene, write_pictures, write_rig
 from tests.gather.pair_making import Gatherer
 from tests.methods.binocular_pairs import make_shards, write_prior
 
-RUNNER = CliRunner()
 PAIRS = 8
 TINY = [
     *("--device", "cpu", "--recipe", "binocular-small", "--set", "train.validate_every=2"),
@@ -38,13 +36,6 @@ TRUTH = {"mpvpe_mm", "mpjpe_mm", "pa_mpvpe_mm", "depth_mm"}
 
 def steps(count: int) -> list[str]:
     return ["--set", f"learning.steps={count}"]
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def selfsup(init: Path, out: Path, *words: object) -> tuple[int, str, str]:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import typer
-from typer.testing import CliRunner
 
 from handkit import hand
 from handkit.checkpoint import read_checkpoint
@@ -27,8 +26,8 @@ from handkit.runs.hand_prior import find_data
 from handkit.runs.hand_prior_previews import preview
 from handkit.train import Place
 from handkit_cli import app
+from tests.command import handkit
 
-RUNNER = CliRunner()
 HAND_FILE = Path(hand.__file__).with_name("open_hand.npz")
 WEIGHTS = "hand-prior.safetensors"
 SMALLEST = ["network.size=64", "data.frame_size=64", "data.sequences=off", "data.validation_hands=4"]
@@ -43,13 +42,6 @@ TINY = [
 
 def steps(count: int) -> list[str]:
     return ["--set", f"learning.steps={count}"]
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def pretrain(out: Path, *arguments: object) -> tuple[int, str, str]:
@@ -69,17 +61,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert set(summary["held_out"]) == {"points_2d_px", "depth_mm", "pa_mpjpe_mm", "pa_mpvpe_mm", "samples"}
     assert summary["weights"] == str(out / WEIGHTS)
     return out
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Twelve generated frames, and six stereo pairs."""
-    folder = tmp_path_factory.mktemp("shards")
-    made = {"seqhand": ("--sequences", 3, "--frames", 4, "--size", 64), "stereo": ("--pairs", 6)}
-    for kind, words in made.items():
-        code, _, stderr = handkit("generate", kind, "--out", folder / kind, *words, "--workers", 1, "--json")
-        assert code == 0, stderr
-    return {kind: folder / kind for kind in made}
 
 
 def test_help_names_every_option() -> None:

@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from handkit import hand
 from handkit.checkpoint import read_checkpoint
 from handkit.images import read_image
 from handkit.nets.handnet_system import load_handnet
-from handkit_cli import app
+from tests.command import handkit
 
-RUNNER = CliRunner()
 HAND_FILE = Path(hand.__file__).with_name("open_hand.npz")
 STAGES = ("image", "keypoint", "fusion", "finalize", "segmentation")
 TINY = [
@@ -38,13 +36,6 @@ def steps(count: int) -> list[str]:
     return [word for stage in STAGES for word in ("--set", f"stages.{stage}.steps={count}")]
 
 
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
 def pretrain(out: Path, *arguments: object) -> tuple[int, str, str]:
     return handkit("pretrain", "handnet", "--out", out, *arguments)
 
@@ -61,17 +52,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert set(summary["stages"]["finalize"]["held_out"]) >= {"pa_mpvpe_mm", "no_keypoints_pa_mpvpe_mm"}
     assert set(summary["stages"]["segmentation"]["held_out"]) == {"mask_iou", "mask_miss", "mask_accuracy", "samples"}
     return out
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Twelve generated frames, and six stereo pairs."""
-    folder = tmp_path_factory.mktemp("shards")
-    made = {"seqhand": ("--sequences", 3, "--frames", 4, "--size", 64), "stereo": ("--pairs", 6)}
-    for kind, words in made.items():
-        code, _, stderr = handkit("generate", kind, "--out", folder / kind, *words, "--workers", 1, "--json")
-        assert code == 0, stderr
-    return {kind: folder / kind for kind in made}
 
 
 def test_every_stage_leaves_weights_that_say_what_they_are(trained: Path) -> None:

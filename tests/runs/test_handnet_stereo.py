@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from handkit.checkpoint import CheckpointInfo, save_checkpoint
 from handkit.data.handnet_batches import StereoCropBatches
@@ -16,9 +15,8 @@ from handkit.methods.handnet_stereo import measure_pairs
 from handkit.nets.handnet import HandNetOutput
 from handkit.nets.handnet_system import build_handnet, load_handnet
 from handkit.train import Place
-from handkit_cli import app
+from tests.command import handkit
 
-RUNNER = CliRunner()
 PAIRS = 8
 TINY = [
     *("--device", "cpu", "--recipe", "handnet-stereo-small", "--set", "train.validate_every=2"),
@@ -29,13 +27,6 @@ TINY = [
 
 def steps(adaption: int, stereo: int) -> list[str]:
     return ["--set", f"stages.adaption.steps={adaption}", "--set", f"stages.stereo.steps={stereo}"]
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def write_handnet(path: Path, *, hand: str = "open", **arguments: object) -> Path:

@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from handkit.checkpoint import read_checkpoint
 from handkit.nets.s2hand_system import load_system
-from handkit_cli import app
+from tests.command import handkit
 from tests.gather.making import points, write_clip, write_stills
 
-RUNNER = CliRunner()
 TINY = [
     *("--device", "cpu", "--recipe", "s2hand-small", "--set", "network.size=64", "--set", "loss.render.size=32"),
     *("--set", "keypoints.features=16", "--set", "stages.hand.batch=4", "--set", "stages.keypoints.batch=4"),
@@ -26,13 +24,6 @@ MOVING = [(40.0 + 0.5 * n, 30.0) for n in range(20)]
 def steps(count: int) -> list[str]:
     stages = ("hand", "keypoints", "images", "video")
     return [word for stage in stages for word in ("--set", f"stages.{stage}.steps={count}")]
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from handkit.checkpoint import read_checkpoint
 from handkit.nets import load_network
-from handkit_cli import app
+from tests.command import handkit
 
-RUNNER = CliRunner()
 TINY = [
     *("--device", "cpu", "--recipe", "seqhand-small", "--set", "network.size=64", "--set", "data.batch=2"),
     *("--set", "data.frames=2", "--set", "data.validation_sequences=2", "--set", "train.log_every=1"),
@@ -28,13 +26,6 @@ STILLS = [
     "--set",
     "train.warmup_steps=0",
 ]
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

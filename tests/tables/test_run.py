@@ -8,27 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from handkit.checkpoint import read_checkpoint
 from handkit.recipe import load_recipe
 from handkit.tables import measuring
 from handkit.tables.seqhand import SeqHandTraining
 from handkit.tables.seqhand_recipe import SeqHandTable
-from handkit_cli import app
+from tests.command import handkit
 
-RUNNER = CliRunner()
 TINY = [
     *("network.size=64", "data.batch=2", "data.frames=2", "data.validation_sequences=2", "data.workers=0"),
     *("train.steps=1", "train.warmup_steps=0", "train.log_every=1"),
 ]
-
-
-def handkit(*arguments: object) -> tuple[int, str, str]:
-    result = RUNNER.invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
 
 
 def changed(changes: list[str], stage: str = "") -> list[str]:
