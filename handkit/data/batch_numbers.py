@@ -34,19 +34,21 @@ _ALIGNED: Final = 64  # bytes
 
 class EpochOrder:
     """Which of `count` items stands at each place of the endless row: epoch after epoch, with a seed each in its own
-    random order, and in a fixed one without."""
+    random order, and in a fixed one without. So many items in a row stay `together`."""
 
-    def __init__(self, count: int, *, seed: int | None) -> None:
-        self.count, self.seed = count, seed
+    def __init__(self, count: int, *, seed: int | None, together: int = 1) -> None:
+        self.count, self.seed, self.together = count, seed, together
 
     def __getitem__(self, place: int) -> int:
         epoch, within = divmod(place, self.count)
-        return within if self.seed is None else int(_shuffled(self.count, self.seed, epoch)[within])
+        return within if self.seed is None else int(_shuffled(self.count, self.seed, epoch, self.together)[within])
 
 
 @lru_cache(maxsize=4)
-def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(count)
+def _shuffled(count: int, seed: int, epoch: int, together: int) -> NDArray[np.int64]:
+    blocks = np.random.default_rng((seed, epoch)).permutation(-(-count // together))
+    items = (together * blocks[:, None] + np.arange(together)).ravel()
+    return items[items < count]
 
 
 def check_batch(batch: int, items: int | None, what: str) -> None:

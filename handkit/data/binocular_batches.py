@@ -56,7 +56,8 @@ class PairBatches:
 
     Crops, keypoints and masks of a pair depend on `seed` and its number in the source alone. Pairs are cut once, by
     `workers` processes if there are any, and stay in memory while there is room in `keep_bytes`. `rows` are the pairs
-    to take, all unless told; every epoch gives each once, in an order by (seed, epoch).
+    to take, all unless told; every epoch gives each once, in an order by (seed, epoch) in which so many neighbours stay
+    `together`: of those of one sequence a batch then has several.
     Raises HandkitError for a pair without cameras, or of hands of two sides.
     """
 
@@ -72,6 +73,7 @@ class PairBatches:
         masks: Masks = "grabcut",
         noise: KeypointNoise | None = None,
         seed: int = 0,
+        together: int = 1,
         rows: Sequence[int] | NDArray[np.integer] | None = None,
         workers: int = 0,
         keep_bytes: int = 2**30,
@@ -82,8 +84,10 @@ class PairBatches:
         check_choice("centre of crops", centre, CENTRES)
         settings = CropSettings(size=size, box_scale=box_scale, centre=centre, noise=noise)
         check_choice("masks", masks, MASKS)
+        check_batch(together, len(self.rows), "neighbours that stay together")
         self._cutter = PairCutter(source, RowCutter(hand, seed, settings), masks)
         self.batch, self.seed, self.workers, self.keep_bytes = batch, seed, workers, keep_bytes
+        self.together = together
 
     def __len__(self) -> int:
         """Pairs in an epoch."""
@@ -91,7 +95,7 @@ class PairBatches:
 
     def batches(self, start: int, place: Place) -> Iterator[Batch]:
         """This process's rows of the batches from number `start` on."""
-        order, share = EpochOrder(len(self), seed=self.seed), place.share(self.batch)
+        order, share = EpochOrder(len(self), seed=self.seed, together=self.together), place.share(self.batch)
 
         def wanted() -> Iterator[list[int]]:
             for number in count(start):

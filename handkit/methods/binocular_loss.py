@@ -48,6 +48,7 @@ class BinocularLoss:
         self.weights: dict[str, float] = {name: getattr(weights, name) for name in (*TERMS, PULL)}
         self.faces = torch.tensor(hand.faces)
         self.edges = build_mesh_edges(self.faces, len(hand.v_template)).edges
+        self.mean_hand = torch.tensor(hand.v_template, dtype=torch.float32)
         self._terms: dict[str, Callable[[_Said], Tensor]] = {
             "epipolar": self._epipolar,
             "appearance": self._appearance,
@@ -87,7 +88,8 @@ class BinocularLoss:
 
     def _edges(self, said: _Said) -> Tensor:
         own, edges = said.pair.found.right, self.edges.to(said.points.device)
-        return torch.stack([edge_lengths_l1(own / _UNIT_M, mesh / _UNIT_M, edges) for mesh in said.meshes]).mean()
+        meshes = said.meshes if self.forms.edges_of == "prior" else (self.mean_hand.to(own).expand_as(own),)
+        return torch.stack([edge_lengths_l1(own / _UNIT_M, mesh / _UNIT_M, edges) for mesh in meshes]).mean()
 
     def _normals(self, said: _Said) -> Tensor:
         faces, found = self.faces.to(said.points.device), said.pair.found

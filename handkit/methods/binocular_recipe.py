@@ -48,6 +48,8 @@ class BinocularDataRecipe(Recipe):
     are true). Crops are centred on the hand's box or the middle finger's root (off: that of STB, the box of others).
     `masks` come from GrabCut or colour, begun by the keypoints, or are those `given` as labels (off: none).
 
+    In the order of an epoch so many neighbours stay `together`, of whom a batch then has frames of one hand.
+
     The last share `held_out` of the pairs is not learned from; `validation_pairs` of those, spread over all, choose the
     best weights. `epoch` is what counts as one (off: as many as are learned from). Crops are kept up to `keep_mib`.
     """
@@ -67,6 +69,7 @@ class BinocularDataRecipe(Recipe):
     centre: Centre | None = None
     masks: Literal["grabcut", "hsv", "given"] | None = "grabcut"
     noise: KeypointNoise | None = KeypointNoise()
+    together: Annotated[int, Field(ge=1)] = 2
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     keep_mib: Annotated[int, Field(ge=0)] = 1024
 
@@ -101,7 +104,10 @@ class BinocularFormsRecipe(Recipe):
 
     Colours are read from crops of `appearance_px`. Silhouettes are of `silhouette_px`, as sharp as `sigma_px2`;
     `coarse` weighs them once more as means over windows of `window_px`, which have a slope from further away.
+    Edges have the lengths that they have in the prior's own mesh of the view, or in the hand model's "mean" hand.
     """
+
+    edges_of: Literal["prior", "mean"] = "prior"
 
     epipolar_soft: Positive = 0.02
     appearance_soft: Positive = 0.5

@@ -108,6 +108,7 @@ class BinocularPairs:
             masks=data.masks or "off",
             noise=data.noise,
             seed=self.settings.train.seed,
+            together=min(data.together, len(rows)),
             rows=rows,
             workers=workers,
             keep_bytes=data.keep_mib * _MIB,

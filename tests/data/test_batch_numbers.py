@@ -61,6 +61,16 @@ def test_epochs_give_everything_once_in_orders_of_their_own() -> None:
     assert [EpochOrder(3, seed=None)[place] for place in range(7)] == [0, 1, 2, 0, 1, 2, 0]
 
 
+@pytest.mark.parametrize("count", [8, 7])
+def test_neighbours_stay_together(count: int) -> None:
+    order = EpochOrder(count, seed=3, together=2)
+    epochs = [[order[place] for place in range(count * epoch, count * (epoch + 1))] for epoch in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(count))
+        assert all(epoch.index(item + 1) == epoch.index(item) + 1 for item in range(0, count - 1, 2))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
 def test_batches_larger_than_the_data_are_refused() -> None:
     check_batch(7, 7, "sequences")
     check_batch(7, None, "sequences")

@@ -162,6 +162,14 @@ def test_every_epoch_gives_each_pair_once_in_an_order_of_its_own(shards: StereoD
     assert [key for batch in again for key in batch["key"][:3]] != orders[0]
 
 
+def test_pairs_of_one_hand_come_together(shards: StereoDataset) -> None:
+    keys = whole(pairs(shards, masks="off"))["key"][: len(shards)]
+    made = first(pairs(shards, batch=2, together=2, masks="off"), len(shards) // 2)
+    found = sorted(batch["key"][:2] for batch in made)
+    assert found == [keys[at : at + 2] for at in range(0, len(shards), 2)]
+    assert [batch["key"][:2] for batch in made] != found
+
+
 def test_pairs_are_cut_once_while_there_is_room(shards: StereoDataset) -> None:
     source = Pairs(shards)
     batches = pairs(source, masks="off")

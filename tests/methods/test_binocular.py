@@ -30,6 +30,7 @@ from tests.methods.same import Same
 
 PAIRS = 6
 HAND = load_hand("open")
+EDGES = {**dict.fromkeys(TERMS, 0.0), "edges": 1.0}
 FORMS = BinocularFormsRecipe(appearance_px=64, silhouette_px=64)
 
 
@@ -106,6 +107,19 @@ def test_terms_of_the_truth_are_least(batch: dict[str, Any]) -> None:
     }
     for name, points in changes.items():
         assert terms_of(points, batch)[name] > 1.1 * at_truth[name] + 1e-4, name
+
+
+def test_edges_are_held_to_the_priors_mesh_or_to_the_mean_hand(batch: dict[str, Any]) -> None:
+    true = truth_of(batch)
+    middle = true.points.mean(1, keepdim=True)
+    collapsed = true._replace(points=middle + 0.1 * (true.points - middle))
+    to_prior, to_mean = (objective(FORMS.model_copy(update={"edges_of": kind}), **EDGES) for kind in ("prior", "mean"))
+
+    def edges(term: BinocularLoss, prior: LixelOutput) -> float:
+        return float(term(true.points, prior, batch, pulled=None)["edges"])
+
+    assert edges(to_prior, true) < 1e-3 < edges(to_mean, true) < 0.5 * edges(to_prior, collapsed)
+    assert edges(to_mean, collapsed) == edges(to_mean, true)
 
 
 def test_one_shape_is_of_frames_of_one_hand(batch: dict[str, Any]) -> None:
