@@ -38,7 +38,9 @@ CHANGES = [
     f"data.pairs={(GROUPS + 1) * PAIRS}",
     f"data.held_out={1 / (GROUPS + 1)}",
     "learning.steps=400",
-    "train.validate_every=25",
+    "learning.lr=1e-4",
+    "learning.norm_share=0",
+    "train.validate_every=200",
     "train.log_every=25",
     "train.save_every=1000",
 ]
