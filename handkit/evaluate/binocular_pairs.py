@@ -114,7 +114,7 @@ def measure(
         found[name] = mpjpe_mm(said, meant)
         found[f"ra_{name}"] = mpjpe_mm(rooted, true_rooted)
         found[f"pa_{name}"] = pa_mpjpe_mm(said, meant)
-    gap = size * pair.focal * pair.found.gap.abs().mean(-1)
+    gap = size * pair.gap.abs().mean(-1)
     return {**found, "gap_px": gap, "behind": (~is_measurable(pair.found)).double()}
 
 

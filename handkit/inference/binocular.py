@@ -18,6 +18,7 @@ from torch import Tensor
 
 from handkit.checkpoint import CheckpointInfo
 from handkit.conventions import JOINT_NAMES
+from handkit.data.handnet_crops import CENTRES
 from handkit.errors import HandkitError
 from handkit.geometry.disparity import BinocularPoints, Rectified, depth_per_pixel, rectify, triangulate
 from handkit.inference.keypoints import images_of
@@ -30,7 +31,6 @@ from handkit.nets.lixel_system import load_lixel
 
 logger = logging.getLogger(__name__)
 
-CENTRES: Final = ("box", "middle")
 PRIOR_METHOD: Final = "hand-prior"
 METHOD: Final = "binocular"
 # Why both views of a hand make no mesh.

@@ -74,8 +74,7 @@ class BinocularLoss:
         return terms
 
     def _epipolar(self, said: _Said) -> Tensor:
-        gap = said.pair.focal[:, None] * said.pair.found.gap
-        return epipolar_gap(gap, soft=self.forms.epipolar_soft)
+        return epipolar_gap(said.pair.gap, soft=self.forms.epipolar_soft)
 
     def _appearance(self, said: _Said) -> Tensor:
         size = self.forms.appearance_px

@@ -53,7 +53,7 @@ def measure_agreement(
 
     Outlines are compared at the size of the loss's silhouettes, as the mean of the views that have a mask.
     """
-    gap = size * pair.focal * pair.found.gap.abs().mean(-1)
+    gap = size * pair.gap.abs().mean(-1)
     covered = _covered(torch.cat([pair.right, pair.left]), hand, forms.silhouette_px)
     iou = mask_iou(covered, masks_at(batch["mask"], forms.silhouette_px) > 0.5)
     each = torch.where(batch["mask_valid"], iou, torch.nan).chunk(2)

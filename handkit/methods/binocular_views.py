@@ -38,6 +38,11 @@ class PairPoints(NamedTuple):
         both = torch.stack([self.K_right, self.K_left])
         return (both[..., 0, 0] * both[..., 1, 1]).sqrt().mean(0)
 
+    @property
+    def gap(self) -> Float[Tensor, "M 778"]:
+        """How far apart the views have each vertex across the baseline, widths; signed."""
+        return self.focal[:, None] * self.found.gap
+
 
 def place_pairs(points: Float[Tensor, "R 778 2"], batch: Mapping[str, Any], *, size: int) -> PairPoints:
     """Points of all rows of a batch, triangulated; `size` is the crops' side in pixels."""

@@ -17,7 +17,7 @@ from handkit.nets.lixel_system import load_lixel
 from handkit.recipe import load_recipe
 from handkit.runs.binocular import learn_pairs, load_prior
 from handkit.runs.binocular_pairs import BinocularPairs, find_pairs
-from handkit.runs.binocular_sources import MADE
+from handkit.runs.made_pairs import MADE
 from handkit.runs.result import RunOptions
 from handkit.tables.binocular_recipe import BinocularRow, BinocularTable
 from handkit.tables.training import Described, RowTraining, Say, Trained, training_figures
